@@ -1,0 +1,155 @@
+"""The registry of root causes, and `judge`, which runs the rules over an exchange; what a hit means for the report is
+concluded in `diagnose`.
+
+A rule is a function over one kind of element (or over the whole exchange) that yields hits and contains no prose. Its
+name is the cause's name in the catalogue. A cause that only words can show (a log line) is declared without function.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from wsdiag.model import (
+    Blame,
+    Candidate,
+    Certainty,
+    Exchange,
+    Hit,
+    LineSpan,
+    Severity,
+    Span,
+    Value,
+)
+
+F = TypeVar("F", bound=Callable[..., Iterable[Hit]])
+
+
+class Cause(NamedTuple):
+    """A root cause (or a symptom): what is fixed about it, whoever finds it.
+
+    `masks` names the findings that this one explains: beside it they are consequences. A `symptom` may be primary only
+    while nothing better is known; `candidates` are its plausible causes in the order an expert would check them, used
+    when a hit brings none of its own, and `next_steps` the steps that separate them.
+    """
+
+    name: str
+    code: str
+    severity: Severity
+    blame: Blame
+    reference: str
+    masks: tuple[str, ...] = ()
+    symptom: bool = False
+    candidates: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+
+
+class Rule(NamedTuple):
+    """A cause that bytes can show: the function that looks, and the kind of element that it looks at."""
+
+    cause: Cause
+    on: type[Any]
+    certainty: Certainty
+    find: Callable[[Any], Iterable[Hit]]
+
+
+_causes: dict[str, Cause] = {}
+_rules: list[Rule] = []
+
+
+def declare(
+    name: str,
+    code: str,
+    *,
+    severity: Severity = "error",
+    blame: Blame,
+    ref: str,
+    masks: tuple[str, ...] = (),
+    symptom: bool = False,
+    candidates: tuple[str, ...] = (),
+    next_steps: tuple[str, ...] = (),
+) -> Cause:
+    """Enter a cause in the catalogue. Names and codes are unique; a second declaration of either is an error."""
+    if name in _causes or any(cause.code == code for cause in _causes.values()):
+        raise ValueError(f"{name} or {code} is declared twice")
+    cause = Cause(name, code, severity, blame, ref, masks, symptom, candidates, next_steps)
+    _causes[name] = cause
+    return cause
+
+
+def rule(
+    code: str,
+    *,
+    on: type[Any],
+    severity: Severity = "error",
+    certainty: Certainty = "certain",
+    blame: Blame,
+    ref: str,
+    masks: tuple[str, ...] = (),
+    symptom: bool = False,
+    candidates: tuple[str, ...] = (),
+    next_steps: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Make the function below a rule: its name (with dashes) is the cause's name, `on` the kind of element it is given.
+
+    A rule on `Exchange` is given the exchange; on any other type it is given each element of that type, either side.
+    """
+
+    def enter(function: F) -> F:
+        cause = declare(
+            function.__name__.replace("_", "-"),
+            code,
+            severity=severity,
+            blame=blame,
+            ref=ref,
+            masks=masks,
+            symptom=symptom,
+            candidates=candidates,
+            next_steps=next_steps,
+        )
+        _rules.append(Rule(cause, on, certainty, function))
+        return function
+
+    return enter
+
+
+def hit(
+    *spans: Span | LineSpan,
+    variant: str = "",
+    certainty: Certainty | None = None,
+    blame: Blame | None = None,
+    candidates: tuple[Candidate | str, ...] = (),
+    next_steps: tuple[str, ...] = (),
+    **values: Value,
+) -> Hit:
+    """A hit at these places. Keyword arguments become the values that the words are filled with."""
+    return Hit(
+        spans,
+        values,
+        variant,
+        certainty,
+        blame,
+        tuple(Candidate(each) if isinstance(each, str) else each for each in candidates),
+        next_steps,
+    )
+
+
+def catalogue() -> dict[str, Cause]:
+    """Every cause by name, in the order of declaration."""
+    _load()
+    return _causes
+
+
+def judge(exchange: Exchange) -> Iterator[tuple[Rule, Hit]]:
+    """Run every rule over the exchange and its elements."""
+    _load()
+    by_type: dict[type[Any], list[Any]] = {Exchange: [exchange]}
+    for element in (*exchange.client, *exchange.server, *exchange.connection.frames):
+        by_type.setdefault(type(element), []).append(element)
+    for each in _rules:
+        for subject in by_type.get(each.on, ()):
+            for found in each.find(subject):
+                yield each, found
+
+
+def _load() -> None:
+    """Import the modules that hold the rules, once; a plain list, so that nothing depends on discovery."""
+    from wsdiag.rules import listener, messages, proxy, request, response, transport  # noqa: F401
