@@ -5,6 +5,7 @@ The records are `NamedTuple`s: frozen and slotted, and, unlike dataclasses, free
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 Side: TypeAlias = Literal["client", "server"]
@@ -20,6 +21,8 @@ Opening: TypeAlias = Literal["established", "refused", "unanswered", "middle", "
 InputKind: TypeAlias = Literal["text", "dump", "capture", "source", "keylog", "har", "live", "probe"]
 Value: TypeAlias = str | int | float | bool
 Values: TypeAlias = Mapping[str, Value]
+
+NO_VALUES: Values = MappingProxyType({})
 
 CLIENT: Side = "client"
 SERVER: Side = "server"
@@ -433,7 +436,7 @@ class Note(NamedTuple):
     """Something to tell about an input that is no finding ("xxd dump, 224 bytes", "cut at 4 KiB")."""
 
     name: str
-    values: Values = {}
+    values: Values = NO_VALUES
 
 
 class Input(NamedTuple):
@@ -471,7 +474,7 @@ class Candidate(NamedTuple):
 
     name: str
     variant: str = ""
-    values: Values = {}
+    values: Values = NO_VALUES
 
 
 class Hit(NamedTuple):
@@ -482,7 +485,7 @@ class Hit(NamedTuple):
     """
 
     spans: tuple[Span | LineSpan, ...]
-    values: Values = {}
+    values: Values = NO_VALUES
     variant: str = ""
     certainty: Certainty | None = None
     blame: Blame | None = None
@@ -512,7 +515,7 @@ class Finding(NamedTuple):
     certainty: Certainty
     blame: Blame
     reference: str
-    values: Values = {}
+    values: Values = NO_VALUES
     variant: str = ""
     places: tuple[Place, ...] = ()
     consequence_of: str | None = None
@@ -523,7 +526,7 @@ class NextStep(NamedTuple):
     """What to do to learn more; `command` is a line to copy, if there is one."""
 
     name: str
-    values: Values = {}
+    values: Values = NO_VALUES
     command: str | None = None
 
 
