@@ -1,14 +1,12 @@
-r"""Makes hostile text harmless to show: what could move a cursor, hide or reorder text becomes a visible escape (`\x1b`).
+r"""Makes hostile text harmless: what could move a cursor, hide or reorder text becomes a visible escape (`\x1b`).
 
 Every captured or pasted character passes through here before a terminal or a page; escaping for HTML or Markdown comes
 on top of it and is left to those renderers.
 """
 
 # Printable by Unicode's categories, yet drawn as nothing: text can hide in them.
-_INVISIBLE = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0]
-    + [*range(0xFE00, 0xFE0F), *range(0xE0100, 0xE01F0)]
-)
+_LONE_INVISIBLE = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0)
+_INVISIBLE = frozenset((*_LONE_INVISIBLE, *range(0xFE00, 0xFE0F), *range(0xE0100, 0xE01F0)))
 # U+3000 is the blank of Chinese text; any other space that is not U+0020 is worth seeing in a diagnosis.
 _IDEOGRAPHIC_SPACE = "\u3000"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
