@@ -491,6 +491,7 @@ class Hit(NamedTuple):
     blame: Blame | None = None
     candidates: tuple[Candidate, ...] = ()
     next_steps: tuple[str, ...] = ()
+    severity: Severity | None = None
 
 
 class Place(NamedTuple):

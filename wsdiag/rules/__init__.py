@@ -28,7 +28,8 @@ class Cause(NamedTuple):
 
     `masks` names the findings that this one explains: beside it they are consequences. A `symptom` may be primary only
     while nothing better is known; `candidates` are its plausible causes in the order an expert would check them, used
-    when a hit brings none of its own, and `next_steps` the steps that separate them.
+    when a hit brings none of its own, and `next_steps` the steps that separate them. What is `forgiven` is only a
+    warning when the handshake succeeded all the same (many servers do not check every header).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Cause(NamedTuple):
     symptom: bool = False
     candidates: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()
+    forgiven: bool = False
 
 
 class Rule(NamedTuple):
@@ -66,11 +68,12 @@ def declare(
     symptom: bool = False,
     candidates: tuple[str, ...] = (),
     next_steps: tuple[str, ...] = (),
+    forgiven: bool = False,
 ) -> Cause:
     """Enter a cause in the catalogue. Names and codes are unique; a second declaration of either is an error."""
     if name in _causes or any(cause.code == code for cause in _causes.values()):
         raise ValueError(f"{name} or {code} is declared twice")
-    cause = Cause(name, code, severity, blame, ref, masks, symptom, candidates, next_steps)
+    cause = Cause(name, code, severity, blame, ref, masks, symptom, candidates, next_steps, forgiven)
     _causes[name] = cause
     return cause
 
@@ -87,6 +90,7 @@ def rule(
     symptom: bool = False,
     candidates: tuple[str, ...] = (),
     next_steps: tuple[str, ...] = (),
+    forgiven: bool = False,
 ) -> Callable[[F], F]:
     """Make the function below a rule: its name (with dashes) is the cause's name, `on` the kind of element it is given.
 
@@ -104,6 +108,7 @@ def rule(
             symptom=symptom,
             candidates=candidates,
             next_steps=next_steps,
+            forgiven=forgiven,
         )
         _rules.append(Rule(cause, on, certainty, function))
         return function
@@ -118,6 +123,7 @@ def hit(
     blame: Blame | None = None,
     candidates: tuple[Candidate | str, ...] = (),
     next_steps: tuple[str, ...] = (),
+    severity: Severity | None = None,
     **values: Value,
 ) -> Hit:
     """A hit at these places. Keyword arguments become the values that the words are filled with."""
@@ -129,6 +135,7 @@ def hit(
         blame,
         tuple(Candidate(each) if isinstance(each, str) else each for each in candidates),
         next_steps,
+        severity,
     )
 
 
