@@ -159,4 +159,4 @@ def judge(exchange: Exchange) -> Iterator[tuple[Rule, Hit]]:
 
 def _load() -> None:
     """Import the modules that hold the rules, once; a plain list, so that nothing depends on discovery."""
-    from wsdiag.rules import listener, messages, proxy, request, response, transport  # noqa: F401
+    from wsdiag.rules import evidence, listener, messages, proxy, request, response, transport  # noqa: F401
