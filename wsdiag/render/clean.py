@@ -26,10 +26,10 @@ def clean(text: str) -> str:
     for char in text:
         if not char.isascii() and _is_mark(char):
             marks += 1
-            parts.append(char if marks <= MAX_MARKS_ON_A_LETTER and not _hidden(char) else escape(char))
+            parts.append(char if marks <= MAX_MARKS_ON_A_LETTER and not hidden(char) else escape(char))
             continue
         marks = 0
-        parts.append(escape(char) if _hidden(char) else char)
+        parts.append(escape(char) if hidden(char) else char)
     return "".join(parts)
 
 
@@ -55,7 +55,8 @@ def escape(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _hidden(char: str) -> bool:
+def hidden(char: str) -> bool:
+    """True when the character must not be shown as it is: unprintable, invisible, or a blank in disguise."""
     return (not char.isprintable() and char != _IDEOGRAPHIC_SPACE) or ord(char) in _INVISIBLE
 
 
