@@ -18,8 +18,8 @@ from wsdiag.rules.status import cause_of_status
 Kind: TypeAlias = Literal["rule", "candidates", "symptom", "fact"]
 
 FOLDER = Path(__file__).parent.parent / "signatures"
-# A literal is looked for with `in`, one after the other, up to this many characters (30 ms for 600 literals in 256 KiB);
-# beyond that all at once with RE2, whose import and compilation cost 15 ms.
+# Up to this many characters the literals are looked for with `in`, one after the other (30 ms for 600 of them in 256
+# KiB); beyond that all at once with RE2, whose import and compilation cost 15 ms.
 FEW_CHARACTERS = 128 * 1024
 # Patterns look at no more of a line than this from the literal on (and LEAD before it); no wording is that long.
 REACH = 64 * 1024
@@ -38,7 +38,10 @@ _NUMBERS = frozenset(
 
 
 class Signature(NamedTuple):
-    """One wording, as its table says it. `name` is the cause, the fact, or "status" where the captured status decides."""
+    """One wording, as its table says it.
+
+    `name` is the cause, the fact, "status" where the captured status decides, or empty where `decide` calculates it.
+    """
 
     program: str
     kind: Kind
@@ -127,7 +130,7 @@ def _signature(position: int) -> Signature:
 def _read(program: str, row: Mapping[str, Any]) -> Signature:
     """A table's row as a record."""
     kind: Kind = next(
-        (each for each in ("fact", "symptom", "rule") if each in row),  # type: ignore[misc]
+        (each for each in ("fact", "symptom", "rule") if each in row),
         "candidates",
     )
     candidates = tuple(
@@ -179,7 +182,7 @@ def _compile(pattern: str) -> Any:
     try:
         import re2 as engine
     except ImportError:  # pragma: no cover - a system without the wheel
-        import re as engine  # type: ignore[no-redef]
+        import re as engine
     return engine.compile(pattern)
 
 
@@ -207,7 +210,6 @@ def find(lines: Sequence[LogLine]) -> Iterator[Reported]:
     ones that match the same characters.
     """
     for position, entries in _occurrences(lines):
-        line = lines[position]
         matches: list[_Match] = []
         for entry in entries:
             matches += _matches(entry, lines, position)
@@ -335,6 +337,8 @@ def _value(name: str, text: str) -> Value:
     """A captured text as the value that the words expect."""
     if name in _NUMBERS and text.isascii() and text.isdigit() and len(text) < 20:
         return int(text)
+    if name == "scheme":  # a class name gives it back with a capital letter: Websocket, Wss
+        return text if text[1:].lower() != text[1:] else text.lower()
     if name == "seconds":
         try:
             return float(text)

@@ -1,8 +1,8 @@
-"""Which cause an HTTP status names when it stands where 101 should be; what made the server answer so is for the rules."""
+"""Which cause an HTTP status names where 101 should be; what made the server answer so is for the rules."""
 
 
 def cause_of_status(status: int) -> str:
-    """The cause's name for this status: `response-404` for 404, `connection-established` for 101 (RFC 9110 section 15)."""
+    """The cause's name: `response-404` for 404, `connection-established` for 101 (RFC 9110 section 15)."""
     if status == 101:
         return "connection-established"
     if status in (401, 403, 407):
