@@ -1,0 +1,173 @@
+"""What only several pieces together tell: facts of one input fill or contradict the findings of another.
+
+A fact (a listener's address, a client's URL, a program's version) is no finding; here it explains one or completes it.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsdiag.model import Certainty, ConnectionReport, Evidence, Exchange, Finding, Hit, Value, Values, wants_upgrade
+from wsdiag.rules import Cause, catalogue, hit
+from wsdiag.rules.situation import accepted
+
+if TYPE_CHECKING:
+    from wsdiag.rules.reported import Reported  # at run time only where there are lines
+
+# A server that says that one of these is missing, though it was sent, did not get what the client sent.
+SAID_MISSING = {
+    "request-missing-key": "sec-websocket-key",
+    "request-missing-upgrade": "upgrade",
+    "request-missing-connection": "connection",
+    "request-missing-version": "sec-websocket-version",
+    "plain-http-request": "upgrade",
+}
+# Listener schemes of Workerman that are no WebSocket, and that still take a TCP connection.
+OTHER_SCHEMES = frozenset({"text", "frame", "tcp", "http", "ssl"})
+SERVER_CAUSES = ("2", "5", "6")
+
+
+class Story(NamedTuple):
+    """All evidence beside the findings: the inputs, the connections' reports and the facts from lines."""
+
+    evidence: Evidence
+    reports: tuple[ConnectionReport, ...]
+    facts: tuple["Reported", ...]
+
+    def facts_named(self, name: str) -> list[Values]:
+        """The values of every fact of that name, in the order they were told."""
+        return [fact.hit.values for fact in self.facts if fact.name == name]
+
+    def filled(self, found: Finding) -> Finding:
+        """The finding with values that other pieces know: the listener's port and address, program and version."""
+        values: dict[str, Value] = dict(found.values)
+        listener = self._listener_for(found)
+        if listener:
+            for name in ("port", "host", "scheme", "address"):
+                if name in listener:
+                    values.setdefault(name, listener[name])
+        programs = self.facts_named("program")
+        if programs:
+            for name in ("product_version", "framework"):
+                if name in programs[-1]:
+                    values.setdefault(name, programs[-1][name])
+        return found._replace(values=values) if values != dict(found.values) else found
+
+    def _listener_for(self, found: Finding) -> Values | None:
+        listeners = self.facts_named("listener")
+        if found.name == "listener-ws-scheme":
+            listeners = [each for each in listeners if str(each.get("scheme", "")).lower() == "ws"]
+        elif "port" in found.values:
+            return None
+        elif found.blame not in ("server", "nobody"):
+            return None
+        ports = {each.get("port") for each in listeners}
+        return listeners[0] if len(ports) == 1 else None
+
+    def values_for_step(self, values: Values) -> Values:
+        """Host, port, path and scheme for a command: the finding's, else the URL's, else the listener's."""
+        known: dict[str, Value] = {}
+        for facts in (self.facts_named("listener")[:1], self.facts_named("url")[:1], [values]):
+            for fact in facts:
+                known.update({name: fact[name] for name in ("host", "port", "path", "scheme") if name in fact})
+        for report in self.reports[:1]:
+            endpoint = report.exchange.connection.server_endpoint
+            if endpoint is not None:
+                known.setdefault("host", endpoint.host)
+                known.setdefault("port", endpoint.port)
+        return {**known, **values}
+
+
+def contradictions(
+    exchange: Exchange, verdicts: list[tuple[Cause, Certainty, Hit]]
+) -> list[tuple[Cause, Certainty, Hit]]:
+    """Where the server's words deny what the client sent, the hop between them is at fault: say so instead."""
+    request = exchange.request
+    if request is None or not request.head.complete or not wants_upgrade(request):
+        return verdicts
+    result: list[tuple[Cause, Certainty, Hit]] = []
+    for cause, certainty, found in verdicts:
+        header = request.head.first(SAID_MISSING.get(cause.name, ""))
+        said = any(not hasattr(span, "text") and span.side == "server" for span in found.spans)
+        if header is not None and header.value.text and said and "websocket" in request.head.tokens("upgrade"):
+            stripped = hit(
+                *found.spans,
+                header.value.span,
+                variant="denied",
+                certainty="likely",
+                header=header.name.text,
+                detail=str(found.values.get("detail", "")),
+            )
+            result.append((catalogue()["proxy-stripped-upgrade"], "likely", stripped))
+        else:
+            result.append((cause, certainty, found))
+    return result
+
+
+def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hit]]:
+    """Findings that no single piece shows."""
+    causes = catalogue()
+    found: list[tuple[Cause, Certainty, Hit]] = []
+    found += _wrong_door(story, causes)
+    found += _scheme_against_listener(story, causes)
+    if any(each.name == "response-bad-accept" for each in told):
+        right = [
+            each.exchange for each in story.reports if accepted(each.exchange) and each.exchange.request is not None
+        ]
+        wrong = [each for each in story.reports if each.primary == "response-bad-accept"]
+        if right and not wrong:
+            accept = right[0].response.head.value("sec-websocket-accept") if right[0].response else ""
+            found.append((causes["client-accept-check-wrong"], "likely", hit(accept=accept)))
+    return found
+
+
+def _asked_ports(story: Story) -> set[Value]:
+    """The ports that a client tried to reach with a WebSocket, by packets, Host headers and URLs in the text."""
+    ports: set[Value] = {url["port"] for url in story.facts_named("url") if "port" in url}
+    for report in story.reports:
+        request = report.exchange.request
+        endpoint = report.exchange.connection.server_endpoint
+        if request is not None and wants_upgrade(request):
+            if endpoint is not None:
+                ports.add(endpoint.port)
+            port = request.head.value("host").rpartition(":")[2]
+            if port.isdigit():
+                ports.add(int(port))
+    return ports
+
+
+def _wrong_door(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
+    """The banner shows a text://, frame:// … listener on the very port that a WebSocket client dialled."""
+    ports = _asked_ports(story)
+    established = {
+        report.exchange.connection.server_endpoint.port
+        for report in story.reports
+        if report.verdict == "healthy" and report.exchange.connection.server_endpoint is not None
+    }
+    found: list[tuple[Cause, Certainty, Hit]] = []
+    for fact in story.facts:
+        values = fact.hit.values
+        scheme = str(values.get("scheme", "")).lower()
+        if fact.name != "listener" or fact.signature.program not in ("workerman", "gatewayworker", "webman"):
+            continue
+        if scheme in OTHER_SCHEMES and values.get("port") in ports and values.get("port") not in established:
+            more: dict[str, Any] = dict(values)
+            found.append((causes["listener-wrong-protocol"], "certain", hit(*fact.hit.spans, variant="scheme", **more)))
+    return found
+
+
+def _scheme_against_listener(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
+    """The client's URL says wss:// and the listener on that port speaks no TLS, or the reverse."""
+    found: list[tuple[Cause, Certainty, Hit]] = []
+    for url in story.facts_named("url"):
+        for fact in story.facts:
+            listener = fact.hit.values
+            if fact.name != "listener" or "port" not in url or listener.get("port") != url["port"]:
+                continue
+            tls = listener.get("tls")
+            if tls is None:
+                continue
+            more: dict[str, Any] = {"port": url["port"], "url": url.get("url", "")}
+            if url.get("scheme") == "wss" and tls is False:
+                found.append((causes["tls-to-plaintext"], "likely", hit(*fact.hit.spans, **more)))
+            elif url.get("scheme") == "ws" and tls is True:
+                found.append((causes["plaintext-to-tls"], "likely", hit(*fact.hit.spans, **more)))
+    return found
