@@ -345,6 +345,15 @@ class Tally(NamedTuple):
     server_bytes: int = 0
 
 
+class Tls(NamedTuple):
+    """What was agreed on by a TLS connection that has been decrypted; numbers are the wire's, 0x0304 for TLS 1.3."""
+
+    version: int
+    cipher: int
+    server_name: str
+    alpn: str
+
+
 class Connection(NamedTuple):
     """One connection, wherever it was seen: two streams and what is known around them.
 
@@ -365,6 +374,7 @@ class Connection(NamedTuple):
     frames: tuple[Frame, ...] = ()
     tally: Tally | None = None
     notes: tuple["Note", ...] = ()
+    tls: Tls | None = None  # set when the streams hold what was said inside TLS
 
     def stream(self, side: Side) -> Stream:
         """The bytes that this side sent."""
