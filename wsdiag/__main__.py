@@ -1,0 +1,24 @@
+"""The way in. `decode` of plain arguments goes straight to its work; everything else goes through the commands.
+
+A person who pipes a hundred buffers through `wsdiag decode` should not wait for a command-line library (click takes 45
+ms to import, as much as all the rest); what needs options is parsed by `cli` as usual.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["decode"] and all(not each.startswith("-") or each == "-" for each in arguments[1:]):
+        from wsdiag.console import Console, guarded
+        from wsdiag.decode import decode
+
+        sys.exit(guarded(lambda: decode(arguments[1:], Console())))
+    from wsdiag.cli import cli
+
+    cli()
+
+
+if __name__ == "__main__":
+    main()

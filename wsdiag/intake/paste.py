@@ -1,0 +1,125 @@
+"""Text that somebody pasted becomes log lines and connections: dumps and quoted HTTP heads are found in it and paired
+into conversations. Notations are read in `dump`, quoted heads in `transcript`, big files in `log`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wsdiag.intake.dump import Dump, find_dumps
+from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Side, Stream
+from wsdiag.wire.identify import identify
+
+# First bytes that only a server, or only a client, begins with.
+SERVER_KINDS = frozenset({"response"})
+CLIENT_KINDS = frozenset({"request", "proxy-v1", "proxy-v2", "http2"})
+# What a lone frame's dump is taken for: programs print what they received, and people ask when a server chokes on it.
+FRAME_SIDE: Side = CLIENT
+
+
+class Talk(NamedTuple):
+    """One direction's bytes found in text, with the side that sent them."""
+
+    side: Side
+    stream: Stream
+    first: int  # index of its first line, for keeping the order of the text
+    notes: tuple[Note, ...]
+    kind: str  # "dump" or "transcript"
+
+
+def read_lines(source: str, lines: Sequence[LogLine], notes: tuple[Note, ...] = ()) -> Evidence:
+    """Everything that the lines hold. Lines that are nothing but a dump are not searched for wording again."""
+    from wsdiag.intake.transcript import find_exchanges
+
+    dumps = find_dumps(lines)
+    consumed = {index for dump in dumps if dump.last > dump.first for index in range(dump.first, dump.last + 1)}
+    talks = [_talk(dump) for dump in dumps if dump.data]
+    paired: list[Connection] = []
+    for transcript in find_exchanges(lines):
+        if any(index in consumed for index in range(transcript.first, transcript.last + 1)):
+            continue
+        paired.append(
+            Connection(
+                0,
+                transcript.client or Stream(seen=False),
+                transcript.server or Stream(seen=False),
+                "transcript",
+                notes=transcript.notes,
+            )
+        )
+    notes += tuple(note for dump in dumps for note in dump.notes)
+    connections = [*pair(talks), *paired]
+    connections = [connection._replace(id=number) for number, connection in enumerate(connections)]
+    told = tuple(line for index, line in enumerate(lines) if index not in consumed)
+    kind = "dump" if dumps and not any(line.text.strip() for line in told) else "text"
+    return Evidence((Input(source, "dump" if kind == "dump" else "text", notes),), tuple(connections), told)
+
+
+def from_dumps(source: str, dumps: Sequence[Dump]) -> Evidence:
+    """Dumps that were given as such (`wsdiag decode`)."""
+    connections = pair([_talk(dump) for dump in dumps if dump.data])
+    notes = tuple(note for dump in dumps for note in dump.notes)
+    return Evidence((Input(source, "dump", notes),), tuple(connections))
+
+
+def _talk(dump: Dump) -> Talk:
+    side = dump.side or _side_of(dump.data)
+    marks = dump.marks
+    ending = "cut" if dump.cut else "open"
+    stream = Stream(
+        dump.data, marks, dump.gaps, "cut" if ending == "cut" else "open", True, dump.from_start, len(dump.data)
+    )
+    return Talk(side, stream, dump.first, dump.notes, "dump")
+
+
+def _side_of(data: bytes) -> Side:
+    kind = identify(data).kind
+    if kind in SERVER_KINDS:
+        return SERVER
+    if kind == "tls" and data[5:6] == b"\x02":  # a ServerHello
+        return SERVER
+    if kind == "foreign" and identify(data, SERVER).sure == "certain" and identify(data, CLIENT).sure != "certain":
+        return SERVER
+    return CLIENT
+
+
+def pair(talks: Sequence[Talk]) -> list[Connection]:
+    """Directions that follow each other become the two sides of one connection.
+
+    A new opening (a request, a hello) begins a new connection; bytes of the other side, or frames, belong to the one
+    that is open.
+    """
+    connections: list[Connection] = []
+    opened: dict[Side, Stream] = {}
+
+    def close() -> None:
+        if opened:
+            unseen = Stream(seen=False)
+            connections.append(
+                Connection(len(connections), opened.get(CLIENT, unseen), opened.get(SERVER, unseen), "dump")
+            )
+            opened.clear()
+
+    for talk in talks:
+        if talk.side in opened:
+            if _continues(opened[talk.side], talk.stream) and len(opened) == 2:
+                opened[talk.side] = _joined(opened[talk.side], talk.stream)
+                continue
+            close()
+        elif talk.side == CLIENT and opened and identify(talk.stream.data).kind in CLIENT_KINDS:
+            close()
+        opened[talk.side] = talk.stream
+    close()
+    return connections
+
+
+def _continues(first: Stream, second: Stream) -> bool:
+    """True when the second piece reads as what follows the first: frames after a handshake."""
+    return first.ending != "cut" and identify(second.data).kind == "frame"
+
+
+def _joined(first: Stream, second: Stream) -> Stream:
+    shift = len(first.data)
+    marks = first.marks + tuple(Mark(mark.offset + shift, mark.origin) for mark in second.marks)
+    return first._replace(
+        data=first.data + second.data, marks=marks, ending=second.ending, total=shift + len(second.data)
+    )
