@@ -231,9 +231,9 @@ def decrypt_connection(connection: Connection, keys: KeyLog) -> Connection | Non
     """The connection with what was said inside TLS; None when it is no TLS, or no line of the key log fits.
 
     The streams then hold the application data (after whatever stood ahead of TLS: a PROXY header, a CONNECT), their
-    marks lead to the packets of the records, and `tls` says what was agreed on. Where the handshake failed, or nothing
-    was said inside, they hold the records with TLS 1.3's encryption taken off instead, so that its hidden alerts are
-    plain ones.
+    marks lead to the packets of the records, and `tls` says what was agreed on. Where an alert ended the handshake they
+    hold the records with TLS 1.3's encryption taken off, so that its hidden alert is a plain one; where nothing was
+    said inside they stay as they are.
     """
     starts = {side: _first_record(connection.stream(side), side) for side in (CLIENT, SERVER)}
     if starts[CLIENT] < 0 or starts[SERVER] < 0:
@@ -248,7 +248,10 @@ def decrypt_connection(connection: Connection, keys: KeyLog) -> Connection | Non
         return None
     failed = _handshake_failed(records)
     tls = Tls(decryptor.version, decryptor.suite, decryptor.server_name, decryptor.alpn)
-    notes = [Note("tls-decrypted", {"version": version_name(tls.version), "alpn": tls.alpn, "sni": tls.server_name})]
+    told = {"version": version_name(tls.version), "alpn": tls.alpn, "sni": tls.server_name}
+    notes = [Note("tls-decrypted", {name: value for name, value in told.items() if value})]
+    if not failed and not any(_speaks(records[side]) for side in (CLIENT, SERVER)):
+        return connection._replace(tls=tls, notes=(*connection.notes, *notes))
     streams: dict[Side, Stream] = {}
     for side in (CLIENT, SERVER):
         stream = connection.stream(side)
@@ -269,14 +272,15 @@ def version_name(version: int) -> str:
 
 
 def _handshake_failed(records: dict[Side, list[Record]]) -> bool:
-    """True when nothing was said inside TLS, or an alert ended it before the client said anything."""
-    client_spoke = any(each.kind == _APPLICATION_DATA and each.data for each in records[CLIENT])
-    server_spoke = any(each.kind == _APPLICATION_DATA and each.data for each in records[SERVER])
-    alerted = any(
+    """True when an alert came and the client said nothing inside TLS (a server may speak ahead of the last flight)."""
+    return not _speaks(records[CLIENT]) and any(
         each.kind == _ALERT and len(each.data) == 2 and each.data[1] not in _HARMLESS_ALERTS
         for each in (*records[CLIENT], *records[SERVER])
     )
-    return not client_spoke and (alerted or not server_spoke)
+
+
+def _speaks(records: list[Record]) -> bool:
+    return any(each.kind == _APPLICATION_DATA and each.data for each in records)
 
 
 def _plain_stream(stream: Stream, start: int, wanted: list[Record], read: list[Record], *, clear: bool) -> Stream:

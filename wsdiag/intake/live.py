@@ -19,7 +19,7 @@ TICK = 0.2  # seconds: how often the caller hears of the time, and how late a si
 LINGER = 0.12  # seconds to wait for the kernel's last, half-full block once the end is near
 LINK_NAMES = {0: "null", 1: "ethernet", 9: "ppp", 101: "raw", 108: "loop", 113: "sll", 276: "sll2"}
 
-Deliver: TypeAlias = Callable[[float, "bytes | memoryview", int], object]
+Deliver: TypeAlias = Callable[[float, bytes, int], object]
 Ended: TypeAlias = Literal["interrupted", "duration", "count", "interface-gone"]
 
 
@@ -41,7 +41,7 @@ class Source(Protocol):
     link: int
     interface: str
 
-    def read(self, timeout: float) -> Iterator[tuple[int, int, "bytes | memoryview", int]]:
+    def read(self, timeout: float) -> Iterator[tuple[int, int, bytes, int]]:
         """The packets that are there: seconds, nanoseconds, bytes, size on the wire."""
         ...
 
@@ -95,7 +95,7 @@ class Live:
     ) -> LiveSummary:
         """Hand each packet to `deliver(time, data, size)` until `duration` seconds, `count` packets, Ctrl-C or SIGTERM.
 
-        `data` is valid during the call only. `tick(now)` is called every TICK seconds, also when nothing comes. A
+        `tick(now)` is called every TICK seconds, also when nothing comes. A
         second Ctrl-C interrupts as usual.
         """
         source = self._source

@@ -1,11 +1,10 @@
 """Packets from a Linux packet socket: AF_PACKET with the kernel's filter and its ring of blocks (packet(7),
 Documentation/networking/packet_mmap.rst); what the packets mean, signals and privileges are left to others.
 
-The ring is why no packet is lost: it is filled while Python is busy, needs neither a system call nor a copy for each
-packet, brings the kernel's own time stamps and, unlike a large receive buffer, no privilege beyond CAP_NET_RAW.
+The ring is why no packet is lost: it is filled while Python is busy, needs no system call for each packet,
+brings the kernel's own time stamps and, unlike a large receive buffer, no privilege beyond CAP_NET_RAW.
 """
 
-import contextlib
 import errno
 import mmap
 import select
@@ -37,7 +36,7 @@ _BLOCK_HEAD = struct.Struct("=8xIII")  # status, packets, offset of the first
 _PACKET_HEAD = struct.Struct("=IIIII4xH")  # next, seconds, nanoseconds, length here, length on the wire, data offset
 _STATISTICS = struct.Struct("=II")  # packets, dropped (a third counter, queue freezes, follows for a ring)
 
-Raw = tuple[int, int, memoryview, int]  # seconds, nanoseconds, bytes, size on the wire
+Raw = tuple[int, int, bytes, int]  # seconds, nanoseconds, bytes, size on the wire
 
 
 class PacketSocket:
@@ -78,7 +77,7 @@ class PacketSocket:
     def read(self, timeout: float) -> Iterator[Raw]:
         """The packets that are there, after waiting at most `timeout` seconds for the first.
 
-        The bytes are valid until the next packet is asked for. Raises OSError when the interface goes away.
+        Raises OSError when the interface goes away.
         """
         if self._ring is None:
             yield from self._receive(timeout)
@@ -88,7 +87,6 @@ class PacketSocket:
             for _, event in self._poll.poll(timeout * 1000):
                 if event & select.POLLERR:
                     self._raise_error()
-        view = memoryview(ring)
         unpack = _PACKET_HEAD.unpack_from
         for _ in range(self._blocks):
             base = self._next * BLOCK
@@ -98,7 +96,7 @@ class PacketSocket:
             at = base + first
             for _ in range(packets):
                 step, seconds, nanoseconds, here, size, data = unpack(ring, at)
-                yield seconds, nanoseconds, view[at + data : at + data + here], size
+                yield seconds, nanoseconds, ring[at + data : at + data + here], size
                 at += step
             struct.pack_into("=I", ring, base + 8, 0)
             self._next = (self._next + 1) % self._blocks
@@ -110,12 +108,10 @@ class PacketSocket:
         return self._dropped
 
     def close(self) -> None:
-        """Close the socket. The ring goes with the last view of it."""
+        """Close the socket and give the ring back."""
         self._socket.close()
-        ring, self._ring = self._ring, None
-        if ring is not None:
-            with contextlib.suppress(BufferError):  # somebody still holds a packet's view
-                ring.close()
+        if self._ring is not None:
+            self._ring.close()
 
     def _attach(self, ports: tuple[int, ...]) -> None:
         """Hand the filter to the kernel: struct sock_fprog holds a length and a pointer."""
@@ -159,7 +155,7 @@ class PacketSocket:
             except BlockingIOError:
                 return
             seconds, nanoseconds = struct.unpack("@ll", extra[0][2][:16]) if extra else _now()
-            yield seconds, nanoseconds, view[: min(size, len(buffer))], size
+            yield seconds, nanoseconds, bytes(view[: min(size, len(buffer))]), size
 
     def _try_option(self, level: int, option: int, value: int) -> bool:
         try:
