@@ -240,6 +240,7 @@ class Frame(NamedTuple):
     payload: bytes
     complete: bool
     flaws: tuple[Flaw, ...] = ()
+    others: int = 0  # further healthy frames that `span` covers, where there are too many to tell each
 
 
 class ClientHello(NamedTuple):
@@ -374,6 +375,7 @@ class Connection(NamedTuple):
     frames: tuple[Frame, ...] = ()
     tally: Tally | None = None
     notes: tuple["Note", ...] = ()
+    frames_only: bool = False  # the evidence is nothing but frames of a connection that was open already
     tls: Tls | None = None  # set when the streams hold what was said inside TLS
 
     def stream(self, side: Side) -> Stream:
@@ -531,6 +533,7 @@ class Finding(NamedTuple):
     places: tuple[Place, ...] = ()
     consequence_of: str | None = None
     occurrences: int = 1  # how many connections or lines show it
+    next_steps: tuple[str, ...] = ()  # names of the steps that would tell more
 
 
 class NextStep(NamedTuple):

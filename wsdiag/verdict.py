@@ -83,6 +83,7 @@ def _finding(
         hit.values,
         hit.variant,
         tuple(_place(span, exchange) for span in hit.spans),
+        next_steps=hit.next_steps or cause.next_steps,
     )
 
 
@@ -300,7 +301,7 @@ def conclude_report(
     findings = sorted([*findings, *(story.filled(each) for each in added)], key=_rank)
     established = any(found.name == "connection-established" for found in findings)
     verdict = _verdict(findings, established=established)
-    steps = _next_steps(findings, wanted, verdict, story)
+    steps = _next_steps(findings, doubts, verdict, story)
     return Report(
         evidence.inputs, verdict, _primary(findings, verdict), tuple(findings), steps, reports, evidence.capture
     )
@@ -332,19 +333,19 @@ def _doubts(hits: Iterable[Hit], causes: dict[str, Cause]) -> list[Finding]:
 
 
 def _next_steps(
-    findings: Sequence[Finding], wanted: Iterable[tuple[str, Hit]], verdict: Verdict, story: Story
+    findings: Sequence[Finding], doubts: Iterable[Hit], verdict: Verdict, story: Story
 ) -> tuple[NextStep, ...]:
     """What to do next: the steps of every open question; something always when nothing is decided."""
     causes = catalogue()
-    open_names = {found.name for found in findings if found.consequence_of is None}
     settled = any(_is_cause(found, causes) and found.consequence_of is None for found in findings)
     names: dict[str, Values] = {}
-    for name, hit in wanted:
-        if name and name not in open_names:
-            continue
-        if settled and (not name or not causes[name].symptom):
-            continue
-        for each in hit.next_steps or (causes[name].next_steps if name else ()):
+    for found in findings:
+        open_symptom = causes[found.name].symptom and _rank(found)[0] <= 1
+        if found.consequence_of is None and (open_symptom or not settled) and found.severity != "warning":
+            for each in found.next_steps:
+                names.setdefault(each, found.values)
+    for hit in () if settled else doubts:
+        for each in hit.next_steps:
             names.setdefault(each, hit.values)
     symptom = any(found.name in causes and causes[found.name].symptom for found in findings if _rank(found)[0] == 1)
     if not names and (verdict == "undecided" or (symptom and not settled)):
