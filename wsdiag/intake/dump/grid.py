@@ -1,0 +1,416 @@
+"""Dumps whose rows begin with an offset or an address: xxd, hexdump, od, tcpdump, tshark, WinDbg, GDB, LLDB, certutil,
+Format-Hex, Netty, openssl; packets and follow-stream directions inside them are put together in `packets` and `join`.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from wsdiag.intake.dump.cells import CHARACTERS, DECIMAL, FORMS, HEX, OCTAL, Cell, Form, fits_gutter
+from wsdiag.intake.dump.clean import body_column
+from wsdiag.intake.dump.found import Dump, Text, cut_note, marks_of, rx
+from wsdiag.intake.dump.plausible import NOTHING, weight
+from wsdiag.model import Gap, Note
+
+# A `*` line stands for repeated rows; more than this is a hole in an address space, not data.
+MOST_SQUEEZED = 1 << 22
+# Rows of one dump may be torn apart by this many foreign lines (a soft wrap, another program's line).
+MOST_FOREIGN = 2
+# Labels on one line that are tried as the row's offset: prefixes hold numbers too.
+MOST_LABELS = 8
+
+_LABEL = (
+    r"(?<![\w.:+/\"'-])(0[xX])?([0-9a-fA-F]{8}`[0-9a-fA-F]{8}|[0-9a-fA-F]{2,16})"
+    r"(h?:|h|\|| -|)(?: ?<[^<>\s]{1,80}>:?)?(?=[ \t]|$|(?<=\|))"
+)
+
+
+class Row(NamedTuple):
+    """A line that may be a row: what stands in front of the offset, the offset, its style, and the rest."""
+
+    line: int
+    indent: str
+    label: str
+    style: str
+    rest: str  # from right after the offset on
+
+
+class Block(NamedTuple):
+    """Rows that follow each other, the offset that closes them (od, hexdump), and which rows a `*` follows."""
+
+    rows: list[Row]
+    end: str
+    squeezed: frozenset[int]
+    last: int
+
+
+class Solution(NamedTuple):
+    """The cells that belong to the data, row by row, under one form and one base of the offsets."""
+
+    form: Form
+    base: int
+    cells: list[list[Cell]]
+    sizes: list[int]
+    good: int
+    bad: int
+
+
+def read_grid(text: Text, line: int, strict: bool) -> Dump | None:
+    """The dump with offsets whose first row is this line; None if it is no such row.
+
+    `strict` (free text): one row alone must show its own bytes beside them or begin at zero and be known.
+    """
+    best: tuple[int, Dump] | None = None
+    seen: set[str] = set()
+    for row in _rows_at(text, line):
+        if row.style in seen:
+            continue
+        block = _block(text, row)
+        solution = _solve(block)
+        if solution is None:
+            continue
+        dump = _dump(text, block, solution, strict)
+        if dump is not None and (best is None or solution.good > best[0]):
+            best = (solution.good, dump)
+    return best[1] if best else None
+
+
+def _rows_at(text: Text, line: int) -> list[Row]:
+    """The readings of a line as a row, one for each word that may be its offset."""
+    content = text[line]
+    if "\u2502" in content or "\u250a" in content:  # hexyl's box drawing
+        content = content.replace("\u2502", "|").replace("\u250a", "|")
+    rows = []
+    for match in rx(_LABEL).finditer(content):
+        label = match.group(2).replace("`", "").lower()
+        style = ("0x" if match.group(1) else "") + match.group(3).strip()
+        rows.append(Row(line, content[: match.start()], label, style, content[match.end() :]))
+        if len(rows) >= MOST_LABELS:
+            break
+    return rows
+
+
+def _block(text: Text, first: Row) -> Block:
+    """Collect the rows after the first: same style, growing offsets, the offset at the same place."""
+    rows, squeezed, end, last, foreign, star = [first], set[int](), "", first.line, 0, False
+    index = first.line + 1
+    while index < len(text) and foreign <= MOST_FOREIGN:
+        row = _next_row(text, index, rows[-1], torn=foreign > 0)
+        body = text.body(index).strip() if row is None else ""
+        index += 1
+        if row is None:
+            if body == "*":
+                star = True
+                foreign = 0
+            else:
+                foreign += 1
+            continue
+        if not row.rest.strip(" \t|"):
+            end, last = row.label, row.line
+            if star:
+                squeezed.add(len(rows) - 1)
+            break
+        if star:
+            squeezed.add(len(rows) - 1)
+            star = False
+        rows.append(row)
+        last, foreign = row.line, 0
+    return Block(rows, end, frozenset(squeezed), last)
+
+
+def _next_row(text: Text, index: int, before: Row, torn: bool) -> Row | None:
+    """The row at `index` if it can follow the row `before`."""
+    value = int(before.label, 16)
+    for row in _rows_at(text, index):
+        if row.style != before.style or abs(len(row.label) - len(before.label)) > 1:
+            continue
+        if len(row.indent) != len(before.indent) and row.indent.strip() == "" == before.indent.strip():
+            continue  # the other direction of a followed stream
+        if int(row.label, 16) <= value:
+            continue
+        if torn and int(row.label, 16) - value > 0x100:
+            continue
+        return row
+    return None
+
+
+def _number(label: str, base: int) -> int | None:
+    try:
+        return int(label, base)
+    except ValueError:
+        return None
+
+
+def _solve(block: Block) -> Solution | None:
+    """The form and base under which the rows are as long as their offsets say; the first best of all."""
+    best: Solution | None = None
+    for form in FORMS:
+        if form in (CHARACTERS, OCTAL, DECIMAL) and block.rows[0].style not in ("", "0x:", ":"):
+            continue
+        first = form.read(block.rows[0].rest)
+        if not first:
+            continue
+        for base in (16, 8, 10):
+            found = _fit(block, form, base)
+            if found is None or not found.good:
+                continue
+            if best is None or _rank(found) > _rank(best):
+                best = found
+    return best
+
+
+def _rank(solution: Solution) -> tuple[int, int, int]:
+    """Better solutions rank higher: fewer misfits, more rows, and for equal ones what the bytes look like."""
+    data = b"".join(cell.data for row in solution.cells[:8] for cell in row)
+    return (-solution.bad, solution.good, weight(data))
+
+
+def _fit(block: Block, form: Form, base: int) -> Solution | None:
+    numbers = [_number(row.label, base) for row in block.rows]
+    end = _number(block.end, base) if block.end else None
+    if None in numbers or (block.end and end is None):
+        return None
+    at = [number for number in numbers if number is not None]
+    steps = [after - before for before, after in pairwise(at)]
+    width = max(set(steps), key=lambda step: (steps.count(step), -step)) if steps else 0
+    cells: list[list[Cell]] = []
+    sizes: list[int] = []
+    good = bad = 0
+    gutter_column: int | None = None
+    for index, row in enumerate(block.rows):
+        found = form.read(row.rest)
+        if not found:
+            bad += 1
+            cells.append([])
+            sizes.append(0)
+            continue
+        last = index == len(block.rows) - 1
+        if not last and index not in block.squeezed:
+            need: int | None = min(steps[index], width)
+        elif last and end is not None and index not in block.squeezed:
+            need = end - at[index]
+        elif width:
+            need = width if index in block.squeezed else None
+        else:
+            need = None
+        chosen, size = _choose(form, row.rest, found, need, width, gutter_column)
+        if need is None:
+            good += bool(chosen)
+        elif size == need:
+            good += 1
+        else:
+            bad += 1
+        if chosen and gutter_column is None and len(row.rest) > chosen[-1].stop:
+            tail = row.rest[chosen[-1].stop :]
+            gutter_column = chosen[-1].stop + len(tail) - len(tail.lstrip())
+        cells.append(chosen)
+        sizes.append(size)
+    if bad and bad * 4 > good:
+        return None
+    return Solution(form, base, cells, sizes, good, bad)
+
+
+def _choose(
+    form: Form, rest: str, found: list[Cell], need: int | None, width: int, gutter_column: int | None
+) -> tuple[list[Cell], int]:
+    """How many of the cells are data (the gutter may look like more of them), and how many bytes that makes."""
+    total = 0
+    sums = []
+    for cell in found:
+        total += len(cell.data)
+        sums.append(total)
+    if need is not None:
+        if form is CHARACTERS and total < need <= total + 16 and need == width:
+            missing = need - total  # blanks at the end of a row that were trimmed
+            return [*found, *[Cell(b" ", found[-1].stop)] * missing], need
+        for count, size in enumerate(sums, 1):
+            if size == need or (form.words and size - need in range(1, len(found[0].data)) and count == len(sums)):
+                return found[:count], need
+        return found, total
+    limit = width or 32
+    most = [count for count, size in enumerate(sums, 1) if size <= limit]
+    for count in reversed(most):
+        data = b"".join(cell.data for cell in found[:count])
+        if fits_gutter(rest[found[count - 1].stop :], data):
+            return found[:count], sums[count - 1]
+    if form.words and len(found[0].data) > 1:
+        for count in reversed(most):
+            data = b"".join(cell.data[::-1] for cell in found[:count])
+            if fits_gutter(rest[found[count - 1].stop :], data):
+                return found[:count], sums[count - 1]
+    if gutter_column is not None:
+        most = [count for count in most if found[count - 1].stop <= gutter_column] or most
+    count = most[-1] if most else 0
+    return found[:count], sums[count - 1] if count else 0
+
+
+def _dump(text: Text, block: Block, solution: Solution, strict: bool) -> Dump | None:
+    """Put the rows together: byte order, squeezed rows, holes, and what is to be said about them."""
+    form = solution.form
+    notes: list[Note] = []
+    little = form.words and _little_endian(block, solution, notes)
+    base = solution.base
+    out = bytearray()
+    rows: list[tuple[int, int]] = []
+    gaps: list[Gap] = []
+    lossy = cut = False
+    start = int(block.rows[0].label, base)
+    address = len(block.rows[0].label) > 8 or start > (0xFFFF if block.rows[0].style.startswith("0x") else 1 << 24)
+    previous = b""
+    for index, (row, cells, size) in enumerate(zip(block.rows, solution.cells, solution.sizes, strict=True)):
+        data = b"".join(cell.data[::-1] for cell in cells) if little else b"".join(cell.data for cell in cells)
+        data = data[:size]
+        missing = int(row.label, base) - start - len(out)
+        if missing > 0:
+            if index - 1 in block.squeezed and previous and missing <= MOST_SQUEEZED:
+                rows.append((len(out), block.rows[index - 1].line))
+                out += (previous * (missing // len(previous) + 1))[:missing]
+                notes.append(Note("dump-squeezed", {"size": missing}))
+            else:
+                gaps.append(Gap(len(out), missing))
+                notes.append(Note("dump-gap", {"offset": len(out), "missing": missing}))
+                lossy = True
+                start = int(row.label, base) - len(out)
+        rows.append((len(out), row.line))
+        out += data
+        previous = data
+    if block.end and not lossy:
+        missing = int(block.end, base) - start - len(out)
+        if missing > 0 and len(block.rows) - 1 in block.squeezed and previous and missing <= MOST_SQUEEZED:
+            out += (previous * (missing // len(previous) + 1))[:missing]
+            notes.append(Note("dump-squeezed", {"size": missing}))
+        elif missing > 0:
+            cut = True
+            notes.append(cut_note(missing))
+    data = bytes(out)
+    shown = _shows_itself(block, solution, little)
+    begin = int(block.rows[0].label, base)
+    if not _acceptable(block, solution, data, shown, strict):
+        return None
+    last_row = block.rows[-1]
+    tail = last_row.rest[solution.cells[-1][-1].stop :] if solution.cells[-1] else ""
+    if "..." in text[block.last + 1][:8] if block.last + 1 < len(text) else False:
+        cut = True
+        notes.append(cut_note(None))
+    if begin and not address:
+        notes.append(Note("dump-starts-at", {"offset": begin}))
+    notation = _notation(block, solution, little, bool(tail.strip()))
+    if notation == "od-a":
+        lossy = True
+        notes.append(Note("dump-seven-bits"))
+    return Dump(
+        data,
+        notation,
+        marks_of(text, rows),
+        None,
+        cut,
+        lossy,
+        (Note("dump-form", {"notation": notation, "size": len(data)}), *notes),
+        block.rows[0].line,
+        block.last,
+        len(block.rows[0].indent),
+        len(text[block.last]),
+        not begin or address,
+        tuple(gaps),
+        begin,
+        block.rows[0].indent[body_column(block.rows[0].indent) :],
+    )
+
+
+def _little_endian(block: Block, solution: Solution, notes: list[Note]) -> bool:
+    """Whether cells of several bytes are little-endian words: the gutter tells, else the bytes, else the layout."""
+    if max((len(cell.data) for row in solution.cells for cell in row), default=1) == 1:
+        return False
+    if solution.form is not HEX:
+        return True
+    big = small = 0
+    for row, cells in list(zip(block.rows, solution.cells, strict=True))[:16]:
+        if cells:
+            gutter = row.rest[cells[-1].stop :]
+            big += fits_gutter(gutter, b"".join(cell.data for cell in cells))
+            small += fits_gutter(gutter, b"".join(cell.data[::-1] for cell in cells))
+    if big != small:
+        return small > big
+    head = [cell for row in solution.cells[:16] for cell in row]
+    as_written = weight(b"".join(cell.data for cell in head))
+    swapped = weight(b"".join(cell.data[::-1] for cell in head))
+    style = block.rows[0].style
+    usual = style == "" or (style == "0x:" and any("0x" in row.rest for row in block.rows[:1]))
+    if as_written == swapped:
+        return usual
+    decided = swapped > as_written
+    if decided != usual:
+        chosen, rejected = ("words", "bytes") if decided else ("bytes", "words")
+        notes.append(Note("dump-ambiguous", {"chosen": chosen, "rejected": rejected}))
+    return decided
+
+
+def _shows_itself(block: Block, solution: Solution, little: bool) -> bool:
+    """True when a row's gutter shows the row's bytes."""
+    for row, cells in list(zip(block.rows, solution.cells, strict=True))[:4]:
+        if cells:
+            data = b"".join(cell.data[::-1] if little else cell.data for cell in cells)
+            if len(data) >= 4 and fits_gutter(row.rest[cells[-1].stop :], data):
+                return True
+    return False
+
+
+def _acceptable(block: Block, solution: Solution, data: bytes, shown: bool, strict: bool) -> bool:
+    if not data:
+        return False
+    first = block.rows[0]
+    proven = len(block.rows) + bool(block.end) >= 2 and solution.good >= 2
+    if solution.form is CHARACTERS and len(first.label) != 7 and not (proven and len(first.label) >= 6):
+        return False
+    if shown:
+        return True
+    if not strict:
+        return proven or not int(first.label, solution.base) or len(first.label) >= 8
+    if not proven:
+        # One row, no gutter: offset zero, and bytes that are something.
+        return len(first.label) >= 4 and not int(first.label, 16) and weight(data) > NOTHING and len(data) >= 4
+    if solution.form is HEX:
+        return len(first.label) >= 4
+    return len(first.label) in (6, 7, 8)
+
+
+def _notation(block: Block, solution: Solution, little: bool, gutter: bool) -> str:
+    """The slug of the tool that writes such rows."""
+    first = block.rows[0]
+    form, style, digits, base = solution.form.name, first.style, len(first.label), solution.base
+    size = max((len(cell.data) for row in solution.cells[:4] for cell in row), default=1)
+    od = base != 16 or digits == 6
+    if form == "bits":
+        return "xxd-b"
+    if form == "hex":
+        if style.startswith("0x"):
+            if "0x" in first.rest:
+                return "gdb"
+            return "lldb" if digits > 4 else ("tcpdump-x" if not gutter else "tcpdump-X")
+        if style == ":":
+            return "xxd-e" if little else "xxd"
+        if style == "|":
+            return "box-hexdump"
+        if style == "-":
+            return "openssl-dump"
+        if "`" in block.rows[0].indent or digits == 16:
+            return "windbg" if size == 1 and "-" in first.rest else "hexdump"
+        if size > 1:
+            return "od-words" if od else "hexdump-words"
+        if od or (digits == 7 and base == 8):
+            return "od-t-x1"
+        if digits == 4:
+            return "tshark-x"
+        if "|" in first.rest:
+            return "hexdump-c"
+        return "hexdump"
+    if form == "octal":
+        return "od-b" if od else "hexdump-b"
+    if form == "octal-words":
+        return "od" if od else "hexdump-o"
+    if form == "decimal":
+        return "od-decimal"
+    if form == "decimal-words":
+        return "hexdump-d"
+    if rx(r"(?:^|\s)(?:sp|nl|cr|nul|soh)(?:\s|$)").search(" ".join(row.rest for row in block.rows[:8])):
+        return "od-a"
+    return "od-c" if od else "hexdump-characters"

@@ -1,0 +1,226 @@
+"""Bytes as string literals with escapes: Python, Go, Ruby, Rust, JavaScript, JSON, Perl, PHP, C, Erlang, and what
+nginx and Apache write into their access logs; system calls are left to `strace`.
+"""
+
+from typing import NamedTuple
+
+from wsdiag.intake.dump.escapes import Plain, unescape
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
+from wsdiag.model import Note
+
+# `b'`, `b"`, `bytearray(b'`, `@"`, `$'`, `<<"`; a quote inside a word (don't) opens nothing.
+_OPENER = r"(?<![\w\\])(?P<prefix>bytearray\(b|bytes\(b|b|rb|br|B|c|\$|@|<<)?(?P<quote>[\"'`])"
+_BODY = {quote: rf"[^{quote}\\]*+(?:\\.[^{quote}\\]*+)*+" for quote in "\"'`"}
+_BYTES_PREFIXES = ("b", "rb", "br", "B", "bytearray(b", "bytes(b", "c", "<<")
+_TAIL = r"[ \t]*(?:\.\.\.|…)[ \t]*(?:(\d+) more (?:characters|bytes|items))?"
+# More adjacent pieces than this are no literal that anybody pasted.
+MOST_PIECES = 1 << 16
+
+
+class _Literal(NamedTuple):
+    pieces: list[tuple[int, str]]  # (line, raw text between the quotes)
+    prefix: str
+    quote: str
+    last: int
+    stop: int
+    closed: bool
+    missing: int | None  # 0: nothing
+
+
+def read_quoted(text: Text, line: int, column: int, strict: bool) -> Dump | None:
+    """The first string literal from this column on that is taken for bytes."""
+    content = text[line]
+    if strict and "\\" not in content and rx(r"\bb[\"']|<<\"").search(content) is None:
+        return None
+    at = column
+    while match := rx(_OPENER).search(content, at):
+        literal = _literal(text, line, match.end(), match.group("prefix") or "", match.group("quote"))
+        dump = _dump(text, line, match.start(), literal, strict)
+        if dump is not None:
+            return dump
+        if not literal.closed:
+            return None  # no further quote of this kind on the line: nothing to gain, and the cost stays linear
+        at = literal.stop if literal.last == line and literal.stop > match.end() else match.end()
+    return None
+
+
+def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Literal:
+    """The literal, with the pieces that are joined to it: adjacent (Python, C), by `+` (Node) or `.` (PHP)."""
+    pieces: list[tuple[int, str]] = []
+    content = _unchanged(text, line, start)
+    body = rx(_BODY[quote])
+    join = rx(rf"[ \t]*[+.]?[ \t]*(?:\\$)?{'(?:' + prefix[-1] + ')' if prefix[-1:].isalpha() else ''}{quote}")
+    at = start
+    while True:
+        match = body.match(content, at)
+        inner = match.group() if match else ""
+        stop = at + len(inner)
+        pieces.append((line, inner))
+        if content[stop : stop + 1] != quote:
+            return _Literal(pieces, prefix, quote, line, len(content), False, None)
+        stop += 1
+        found = rx(_TAIL).match(content, stop)
+        if found:
+            more = found.group(1)
+            return _Literal(pieces, prefix, quote, line, found.end(), True, int(more) if more else None)
+        if len(pieces) >= MOST_PIECES:
+            break
+        following = (
+            join.match(content, stop) if "+" in content[stop : stop + 4] or "." in content[stop : stop + 4] else None
+        )
+        if following:
+            at = following.end()
+            continue
+        rest = content[stop:].strip()
+        if rest in ("", "+", ".", "\\") and line + 1 < len(text):
+            body_text = text.body(line + 1)
+            opener = rx(rf"[ \t]*[+.]?[ \t]*{prefix[-1:] if prefix[-1:].isalpha() else ''}{quote}").match(body_text)
+            if opener:
+                line += 1
+                content = text[line]
+                at = len(content) - len(body_text) + opener.end()
+                continue
+        break
+    return _Literal(pieces, prefix, quote, line, stop, True, 0)
+
+
+def _unchanged(text: Text, line: int, start: int) -> str:
+    """The line as it was pasted when cleaning kept its columns: U+00A0 in a literal is a byte, not a blank."""
+    raw = text.lines[line].text
+    cleaned = text[line]
+    return raw if len(raw) == len(cleaned) and raw[start - 1] == cleaned[start - 1] else cleaned
+
+
+def _dump(text: Text, line: int, start: int, literal: _Literal, strict: bool) -> Dump | None:
+    is_bytes = literal.prefix in _BYTES_PREFIXES
+    inner = "".join(piece for _, piece in literal.pieces)
+    if not inner or (strict and not literal.closed and "\\" not in inner):
+        return None
+    plain, notation, notes = _read(inner, literal, strict)
+    if plain is None or not _counts(text, line, start, literal, plain, is_bytes, strict):
+        return None
+    data = plain.data
+    missing = literal.missing
+    cut = missing != 0
+    if cut:
+        notes.append(cut_note(missing))
+    if plain.replaced:
+        notes.append(Note("dump-replaced", {"count": plain.replaced}))
+    rows, offset = [], 0
+    for index, piece in literal.pieces:
+        rows.append((min(offset, len(data)), index))
+        offset += len(unescape(piece).data)
+    return inline(
+        text,
+        line,
+        start,
+        literal.stop,
+        data,
+        notation,
+        tuple(notes),
+        cut=cut,
+        lossy=plain.replaced > 0,
+        last=literal.last,
+        rows=rows if len(rows) > 1 and offset == len(data) else (),
+    )
+
+
+def _read(inner: str, literal: _Literal, strict: bool) -> tuple[Plain | None, str, list[Note]]:
+    """The bytes, the notation's name and what had to be decided."""
+    is_bytes = literal.prefix in _BYTES_PREFIXES
+    notes: list[Note] = []
+    if is_bytes and len(inner) >= 8 and len(inner) % 2 == 0 and rx(r"[0-9a-fA-F]+").fullmatch(inner):
+        # b'474554…' of hexlify: these are the digits, not the bytes.
+        data = bytes.fromhex(inner)
+        if weight(data) > NOTHING or not strict:
+            return (
+                Plain(data, 0, 0, False),
+                "hex-quoted",
+                [Note("dump-ambiguous", {"chosen": "hex", "rejected": "text"})],
+            )
+    if rx(r"\\\\(?:x[0-9a-fA-F]{2}|[rn]|u00|[0-3][0-7]{2})").search(inner) and not rx(
+        r"(?<!\\)\\(?:x[0-9a-fA-F]{2}|[rn]|u00|[0-3][0-7]{2})"
+    ).search(inner):
+        inner = inner.replace("\\\\", "\\")  # escaped twice: a literal inside JSON
+        notes.append(Note("dump-escaped-twice"))
+    plain = unescape(inner, code_points=not is_bytes and literal.quote != '"')
+    if not is_bytes and literal.quote == '"' and not inner.isascii() and not plain.latin:
+        other = unescape(inner, code_points=True)
+        if other.latin and weight(other.data) > weight(plain.data):
+            plain = other
+            notes.append(Note("dump-ambiguous", {"chosen": "latin-1", "rejected": "utf-8"}))
+    name = "erlang-binary" if literal.prefix == "<<" else "python-bytes" if is_bytes else "string-escapes"
+    if not is_bytes and rx(r"(?:\\[0-3][0-7]{2}).*(?:\\[0-3][0-7]{2})").search(inner[:4096]):
+        name = "octal-escapes"
+    if not is_bytes and rx(r"\\u00[0-9a-fA-F]{2}").search(inner[:4096]):
+        name = "json-string"
+    return plain, name, notes
+
+
+def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, is_bytes: bool, strict: bool) -> bool:
+    """True when a literal is taken for bytes: known, or bytes by its prefix, or (not strict) with any escape."""
+    known = weight(plain.data)
+    if known == KNOWN:
+        return is_bytes or plain.escapes > 0 or not strict
+    if not strict:
+        return is_bytes or plain.escapes > 0
+    if not literal.closed:
+        return False
+    binary = any(byte < 9 or byte > 126 for byte in plain.data)
+    if is_bytes:
+        return (binary and len(plain.data) >= 2) or (known >= TEXT and len(plain.data) >= 16)
+    return binary and known == FRAMES and plain.escapes >= 2
+
+
+def read_escaped(text: Text, line: int, column: int, strict: bool) -> Dump | None:
+    """Escapes without quotes: `\\x16\\x03\\x01` in prose, or a request with `\\r\\n` on one line."""
+    content = text[line]
+    if "\\" not in content:
+        return None
+    pattern = (
+        r"\\{1,2}x[0-9a-fA-F]{2}(?:\\{1,2}(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
+        r"|\\{1,2}[0-3][0-7]{2}(?:\\{1,2}(?:[0-3][0-7]{2}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
+        r"|\b(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|HTTP/1\.[01]) (?:[^\\\"'<>]|\\\\?[^\"'])*+\\n"
+    )
+    for match in rx(pattern).finditer(content, column):
+        inner = match.group()
+        if match.start() and content[match.start() - 1] in "\"'":
+            inner = inner.rstrip("\"'")
+        stop = match.start() + len(inner)
+        notes: list[Note] = []
+        if "\\\\" in inner[:2] or ("\\\\r\\\\n" in inner and inner[0] != "\\"):
+            inner = inner.replace("\\\\", "\\")
+            notes.append(Note("dump-escaped-twice"))
+        cut = inner.endswith(("...", "…"))
+        if cut:
+            inner = inner.rstrip(".…")
+            notes.append(cut_note(None))
+        if rx(r"\\x[0-9a-fA-F]?$|\\$").search(inner):
+            inner = inner[: inner.rindex("\\")]
+            cut = True
+            notes.append(Note("dump-odd-nibble"))
+        plain = unescape(inner)
+        known = weight(plain.data)
+        if plain.escapes < 2 or (strict and known < FRAMES):
+            continue
+        name = "octal-escapes" if rx(r"\\[0-3][0-7]{2}").match(inner) else "string-escapes"
+        return inline(text, line, match.start(), stop, plain.data, name, tuple(notes), cut=cut)
+    return None
+
+
+def read_whole(text: Text, strict: bool) -> Dump | None:
+    """A text that is one literal without quotes, all of it: the user said that it is a dump."""
+    inner = "\n".join(text[index] for index in range(len(text))).strip("\n")
+    if "\\" not in inner:
+        return None
+    twice = "\\\\x" in inner or "\\\\r\\\\n" in inner
+    plain = unescape(inner.replace("\\\\", "\\") if twice else inner)
+    if plain.escapes < 1 or strict:
+        return None
+    notes = [Note("dump-escaped-twice")] if twice else []
+    if plain.replaced:
+        notes.append(Note("dump-replaced", {"count": plain.replaced}))
+    name = "octal-escapes" if rx(r"\\[0-3][0-7]{2}").search(inner) else "string-escapes"
+    last = len(text) - 1
+    return inline(text, 0, 0, len(text[last]), plain.data, name, tuple(notes), lossy=plain.replaced > 0, last=last)
