@@ -46,7 +46,8 @@ int main(int argc, char **argv) {
         p[46] = 0x50; p[47] = 0x10; p[48] = 0xff;
         memset(p + 54, 'x', 120);
         parts[i] = (struct iovec){p, SIZE};
-        messages[i].msg_hdr = (struct msghdr){.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &parts[i], .msg_iovlen = 1};
+        struct msghdr head = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &parts[i], .msg_iovlen = 1};
+        messages[i].msg_hdr = head;
     }
     struct timespec start, now;
     clock_gettime(CLOCK_MONOTONIC, &start);
