@@ -48,11 +48,11 @@ def opened(source: str) -> BinaryIO:
 
 def read_stream(stream: BinaryIO, source: str) -> Evidence:
     """What one input holds, whatever it is."""
-    from wsdiag.intake.log import read_text
+    from wsdiag.intake.log import scan
     from wsdiag.intake.paste import read_lines
 
-    text = read_text(stream, source)
-    return read_lines(source, text.lines, text.notes)
+    scanned = scan(stream, source)
+    return read_lines(source, scanned.lines, scanned.notes)
 
 
 def follow(files: Sequence[str], console: Console) -> int:

@@ -293,18 +293,38 @@ def conclude_report(
         ]
     known = {found.name for found in findings}
     open_questions = [(name, hit) for name, hit in wanted if name]
-    doubts = [] if any(_is_cause(found, causes) for found in findings) else [hit for name, hit in wanted if not name]
+    established = any(found.name == "connection-established" for found in findings)
+    doubts = (
+        [] if _verdict(findings, established=established) == "faulty" else [hit for name, hit in wanted if not name]
+    )
+    if established:
+        doubts = [_after_handshake(hit, causes) for hit in doubts]
     added = _candidates(findings, open_questions, causes)
     added += [
         each for each in _doubts(doubts, causes) if each.name not in known and each.name not in {a.name for a in added}
     ]
     findings = sorted([*findings, *(story.filled(each) for each in added)], key=_rank)
-    established = any(found.name == "connection-established" for found in findings)
     verdict = _verdict(findings, established=established)
     steps = _next_steps(findings, doubts, verdict, story)
     return Report(
         evidence.inputs, verdict, _primary(findings, verdict), tuple(findings), steps, reports, evidence.capture
     )
+
+
+def _with_lines(report: ConnectionReport, findings: Sequence[Finding]) -> ConnectionReport:
+    """A dump's own verdict, when the very line that it stands in names the cause (Workerman prints both at once)."""
+    marks = report.exchange.connection.client.marks
+    if report.exchange.connection.kind != "dump" or not marks:
+        return report
+    origin = marks[0].origin
+    for found in findings:
+        told = any(
+            place.connection is None and (place.source, place.line) == (origin.source, origin.line)
+            for place in found.places
+        )
+        if told and found.severity == "error" and found.certainty != "possible" and found.consequence_of is None:
+            return report._replace(verdict="faulty", primary=found.name)
+    return report
 
 
 def _as_hit(found: Finding, report: ConnectionReport) -> Hit:
@@ -315,6 +335,12 @@ def _as_hit(found: Finding, report: ConnectionReport) -> Hit:
         if each.certainty == "possible" and not each.places
     )
     return Hit((), found.values, found.variant, candidates=candidates)
+
+
+def _after_handshake(hit: Hit, causes: dict[str, Cause]) -> Hit:
+    """The line's candidates without those that a handshake which succeeded rules out."""
+    later = tuple(each for each in hit.candidates if each.name in causes and causes[each.name].code[2] == "6")
+    return hit._replace(candidates=later or hit.candidates)
 
 
 def _doubts(hits: Iterable[Hit], causes: dict[str, Cause]) -> list[Finding]:

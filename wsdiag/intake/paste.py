@@ -14,6 +14,17 @@ SERVER_KINDS = frozenset({"response"})
 CLIENT_KINDS = frozenset({"request", "proxy-v1", "proxy-v2", "http2"})
 # What a lone frame's dump is taken for: programs print what they received, and people ask when a server chokes on it.
 FRAME_SIDE: Side = CLIENT
+# A program that complains of bytes and shows them says whose they are: a client quotes what the server sent.
+SERVER_SAID = (
+    "Expected HTTP/",
+    "HPE_INVALID_CONSTANT",
+    "Bad status line",
+    "Invalid status line",
+    "malformed HTTP response",
+    "did not receive a valid HTTP response",
+)
+CLIENT_SAID = ("HPE_INVALID_METHOD", "Invalid method encountered", "did not receive a valid HTTP request")
+CONTEXT_LINES = 12  # a stack trace stands between the message and the object's properties
 
 
 class Talk(NamedTuple):
@@ -32,7 +43,7 @@ def read_lines(source: str, lines: Sequence[LogLine], notes: tuple[Note, ...] = 
 
     dumps = find_dumps(lines)
     consumed = {index for dump in dumps if dump.last > dump.first for index in range(dump.first, dump.last + 1)}
-    talks = [_talk(dump) for dump in dumps if dump.data]
+    talks = [_talk(dump, _context(lines, dump)) for dump in dumps if dump.data]
     paired: list[Connection] = []
     for transcript in find_exchanges(lines):
         if any(index in consumed for index in range(transcript.first, transcript.last + 1)):
@@ -61,8 +72,19 @@ def from_dumps(source: str, dumps: Sequence[Dump]) -> Evidence:
     return Evidence((Input(source, "dump", notes),), tuple(connections))
 
 
-def _talk(dump: Dump) -> Talk:
-    side = dump.side or _side_of(dump.data)
+def _context(lines: Sequence[LogLine], dump: Dump) -> Side | None:
+    """The side that sent the bytes, by what the program says around them."""
+    around = [line.text for line in lines[max(0, dump.first - CONTEXT_LINES) : dump.last + 1]]
+    for text in reversed(around):
+        if any(words in text for words in SERVER_SAID):
+            return SERVER
+        if any(words in text for words in CLIENT_SAID):
+            return CLIENT
+    return None
+
+
+def _talk(dump: Dump, context: Side | None = None) -> Talk:
+    side = dump.side or context or _side_of(dump.data)
     marks = dump.marks
     ending = "cut" if dump.cut else "open"
     stream = Stream(

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from wsdiag.model import CLIENT, SERVER, Exchange, Foreign, Hit, Response, Span, Unknown
-from wsdiag.rules import declare, hit, rule
+from wsdiag.model import CLIENT, SERVER, Exchange, Foreign, Hit, Response, Span, Unknown, wants_upgrade
+from wsdiag.rules import hit, rule
 from wsdiag.rules.situation import accepted, attempt, port_of, whole_server_silence
 from wsdiag.wire.handshake import decoded_size
 
@@ -20,7 +20,17 @@ def connection_established(exchange: Exchange) -> Iterator[Hit]:
         yield hit(Span(SERVER, response.span.start, response.head.span.start), status=101, **port_of(exchange))
 
 
-declare("harmless-noise", "WS102", severity="note", blame="nobody", ref="RFC 9110 section 9.3.1")
+@rule("WS102", on=Exchange, severity="note", blame="nobody", ref="RFC 9110 section 9.3.1")
+def harmless_noise(exchange: Exchange) -> Iterator[Hit]:
+    """What a browser or a health check asks for by itself; it has nothing to do with the WebSocket."""
+    request = exchange.request
+    if request is None or wants_upgrade(request) or not request.head.complete:
+        return
+    where = Span(CLIENT, request.span.start, request.head.span.start)
+    if is_noise_path(request.target.text):
+        yield hit(where, variant="favicon", path=request.target.text)
+    elif is_health_check(request.head.value("user-agent")):
+        yield hit(where, variant="health-check", path=request.target.text, **port_of(exchange))
 
 
 @rule(

@@ -198,7 +198,7 @@ def plain_http_request(exchange: Exchange) -> Iterator[Hit]:
         or request.method.text == "CONNECT"
     ):
         return
-    if _looks_stripped(request):
+    if _looks_stripped(request) or is_noise_path(request.target.text):
         return
     response = exchange.response
     agent = request.head.value("user-agent")
@@ -209,7 +209,7 @@ def plain_http_request(exchange: Exchange) -> Iterator[Hit]:
         refused = response.status in (400, 426) or (
             response.status == 200 and response.reason.text.lower() == "websocket"
         )
-        if refused and not is_noise_path(request.target.text):
+        if refused:
             server = answered_by(response)
             yield hit(where, variant=variant, status=response.status, server=server, **values)
     elif connection.kind == "dump" and not connection.server.seen:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from wsdiag.model import SERVER, Blame, Candidate, Exchange, Frame, Hit, Response, Span, Unknown, wants_upgrade
+from wsdiag.model import SERVER, Blame, Exchange, Frame, Hit, Response, Span, Unknown, wants_upgrade
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text
 from wsdiag.rules.situation import accepted, answered_by, attempt, came_through_proxy, first_element, port_of
@@ -51,6 +51,7 @@ def _values(exchange: Exchange, response: Response) -> dict[str, Any]:
     blame="server",
     ref="RFC 6455 section 4.2.2",
     symptom=True,
+    candidates=("wrong-path", "proxy-stripped-upgrade", "server-lacks-websocket", "listener-wrong-protocol"),
     next_steps=("curl-upgrade", "ask-proxy"),
 )
 def response_200(exchange: Exchange) -> Iterator[Hit]:
@@ -58,11 +59,11 @@ def response_200(exchange: Exchange) -> Iterator[Hit]:
     found = refused(exchange, "response-200")
     if found:
         where, response = found
-        candidates = ["wrong-path", "proxy-stripped-upgrade", "server-lacks-websocket", "listener-wrong-protocol"]
+        candidates: tuple[str, ...] = ()
         if response.reason.text.lower() == "websocket":
             # Workerman's right listener, which did not find a key in what reached it.
-            candidates = ["proxy-stripped-upgrade", "proxy-protocol-header", "request-missing-key"]
-        yield hit(where, candidates=tuple(candidates), **_values(exchange, response))
+            candidates = ("proxy-stripped-upgrade", "proxy-protocol-header", "request-missing-key")
+        yield hit(where, candidates=candidates, **_values(exchange, response))
 
 
 @rule(
@@ -107,6 +108,14 @@ def response_redirect(exchange: Exchange) -> Iterator[Hit]:
     blame="server",
     ref="RFC 6455 section 4.2.2",
     symptom=True,
+    candidates=(
+        "proxy-stripped-upgrade",
+        "socketio-mismatch",
+        "origin-rejected",
+        "wrong-path",
+        "plaintext-to-tls",
+        "request-bad-key",
+    ),
     next_steps=("curl-upgrade", "ask-server-log"),
 )
 def response_400(exchange: Exchange) -> Iterator[Hit]:
@@ -133,6 +142,7 @@ def response_400(exchange: Exchange) -> Iterator[Hit]:
     blame="client",
     ref="RFC 6455 section 4.2.2; RFC 9110 section 15.5",
     symptom=True,
+    candidates=("origin-rejected", "wrong-path"),
     next_steps=("ask-server-log", "curl-upgrade"),
 )
 def response_auth(exchange: Exchange) -> Iterator[Hit]:
@@ -163,6 +173,7 @@ def response_auth(exchange: Exchange) -> Iterator[Hit]:
     blame="client",
     ref="RFC 6455 section 4.2.2",
     symptom=True,
+    candidates=("wrong-path", "server-lacks-websocket", "proxy-stripped-upgrade", "origin-rejected"),
     next_steps=("ask-server-routes", "ask-proxy"),
 )
 def response_404(exchange: Exchange) -> Iterator[Hit]:
@@ -170,11 +181,9 @@ def response_404(exchange: Exchange) -> Iterator[Hit]:
     found = refused(exchange, "response-404")
     if found:
         where, response = found
-        candidates = ("wrong-path", "server-lacks-websocket", "proxy-stripped-upgrade", "origin-rejected")
         request = exchange.request
         places = (where, request.target.span) if request is not None else (where,)
-        values = _values(exchange, response)
-        yield hit(*places, candidates=(Candidate(candidates[0], values=values), *candidates[1:]), **values)
+        yield hit(*places, **_values(exchange, response))
 
 
 @rule(
@@ -234,6 +243,7 @@ GATEWAY_CANDIDATES: dict[int, tuple[str, ...]] = {
     blame="proxy",
     ref="RFC 9110 section 15.6",
     symptom=True,
+    candidates=("connection-refused", "server-error-close", "closed-without-response", "tls-to-plaintext"),
     next_steps=("ask-proxy-log", "ask-server-log"),
 )
 def response_5xx_upstream(exchange: Exchange) -> Iterator[Hit]:
