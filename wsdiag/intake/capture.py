@@ -1,0 +1,348 @@
+"""Capture files and streams: pcap here, pcapng in `pcapng`; plain or gzip, from a file or from standard input.
+
+The loop over the packets is the project's hottest: one buffer that is never reallocated, one unpack for each packet,
+a second one for those that matter. What the segments add up to is left to `tcp`, unusual packets to `link`.
+"""
+
+import struct
+from collections.abc import Callable
+from itertools import count
+from typing import BinaryIO
+
+from wsdiag.intake.flow import Half
+from wsdiag.intake.link import ETHERNET, IPV4, IPV6, LINK_NAMES, LOOP, NULL, RAW, SLL, SLL2, UNREAD_LINKS
+from wsdiag.intake.tcp import Flows
+from wsdiag.model import CaptureSummary, Note, WsdiagError
+
+CHUNK = 1 << 18  # bytes read at a time; larger reads fault fresh pages in and are slower
+SLACK = 256  # bytes behind the buffer's end, so that headers may be unpacked before their length is checked
+MAX_PACKET = 1 << 24  # a record that claims more is corrupt; libpcap's limit is 256 KiB, USB captures' 128 MiB
+RESYNC = 1 << 20  # bytes searched for the next plausible record after a corrupt one
+MAX_RESYNCS = 16  # a file with more corrupt places is no capture any more
+MAX_STEP = 86400 * 30  # seconds between two records that are believed to be neighbours
+MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
+    b"\xa1\xb2\xc3\xd4": (">", 1e-6),
+    b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
+    b"\xa1\xb2\x3c\x4d": (">", 1e-9),
+}
+# The magic of "modified" pcap (Alexey Kuznetsov's patch): the same with 8 more bytes in each record.
+MODIFIED = {b"\x34\xcd\xb2\xa1": "<", b"\xa1\xb2\xcd\x34": ">"}
+PCAPNG = b"\x0a\x0d\x0d\x0a"
+GZIP = b"\x1f\x8b"
+
+# Offset of the IP header, and the offset and values of the field that says IPv4 and IPv6 (big-endian).
+_LAYOUTS = {
+    ETHERNET: (14, 12, b"\x08\x00", b"\x86\xdd"),
+    SLL: (16, 14, b"\x08\x00", b"\x86\xdd"),
+    SLL2: (20, 0, b"\x08\x00", b"\x86\xdd"),
+}
+
+
+def is_capture(head: bytes) -> bool:
+    """Whether a file that begins like this is a capture (4 bytes are enough; not looking inside gzip)."""
+    return head[:4] in MAGICS or head[:4] in MODIFIED or head[:4] == PCAPNG
+
+
+def open_capture(stream: BinaryIO, source: str) -> "Capture":
+    """Recognise a capture by its first bytes; `stream` need not be seekable. Raises WsdiagError("not-a-capture")."""
+    from wsdiag.intake.buffered import Buffered
+
+    buffered = Buffered(stream, CHUNK, SLACK)
+    buffered.fill(24)
+    if buffered.peek(2) == GZIP:
+        from gzip import GzipFile
+
+        buffered = Buffered(GzipFile(fileobj=buffered.rest()), CHUNK, SLACK)  # type: ignore[arg-type]
+        buffered.fill(24)
+    magic = buffered.peek(4)
+    if magic == PCAPNG:
+        from wsdiag.intake.pcapng import Pcapng
+
+        return Pcapng(buffered, source)
+    if magic in MAGICS or magic in MODIFIED:
+        return Pcap(buffered, source)
+    raise WsdiagError("not-a-capture", source=source)
+
+
+class Capture:
+    """A capture being read: `feed` gives its packets to an engine; the rest tells how it went."""
+
+    def __init__(self, buffered: "Buffered", source: str) -> None:
+        self.buffered = buffered
+        self.source = source
+        self.packets = 0
+        self.bytes = 0
+        self.dropped = 0
+        self.truncated = False
+        self.links: set[int] = set()
+        self.notes: list[Note] = []
+        self.key_logs: list[bytes] = []
+        self.stamp: float = 0.0  # of the last packet
+
+    def clock(self, stamp: float) -> float:
+        """Seconds since the epoch for a packet's stamp."""
+        return stamp
+
+    def feed(self, flows: Flows, progress: Callable[[int], None] | None = None) -> None:
+        """Read all packets; `progress` is told now and then how many bytes were read."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> CaptureSummary:
+        """Counts, as far as the capture was read."""
+        names = sorted(LINK_NAMES.get(link) or UNREAD_LINKS.get(link) or f"link-{link}" for link in self.links)
+        return CaptureSummary(self.packets, self.bytes, self.dropped, self.truncated, ",".join(names) or "unknown")
+
+    def note(self, name: str, **values: int | str | float) -> None:
+        """Remember something to tell about the file."""
+        if len(self.notes) < 32:
+            self.notes.append(Note(name, values))
+
+
+class Pcap(Capture):
+    """The classic format: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html."""
+
+    def __init__(self, buffered: "Buffered", source: str) -> None:
+        super().__init__(buffered, source)
+        head = bytes(buffered.peek(24))
+        if len(head) < 24:
+            raise WsdiagError("not-a-capture", source=source)
+        buffered.pos = 24
+        self.extra = 8 if head[:4] in MODIFIED else 0
+        self.order, self.unit = MAGICS.get(head[:4]) or (MODIFIED[head[:4]], 1e-6)
+        self.snaplen, link = struct.unpack(self.order + "II", head[16:24])
+        self.link = link & 0x0FFFFFFF  # the upper bits tell the length of the frame check sequence
+        self.links.add(self.link)
+        self._halves = struct.Struct(self.order + "II")
+        self._resyncs = 0
+
+    def clock(self, stamp: float) -> float:
+        """The stamp is the record's first 8 bytes as a big-endian number: unpacking that costs nothing in the loop."""
+        seconds, fraction = self._halves.unpack(int(stamp).to_bytes(8, "big"))
+        return float(seconds + fraction * self.unit)
+
+    def feed(self, flows: Flows, progress: Callable[[int], None] | None = None) -> None:
+        """Read all packets."""
+        flows.clock = self.clock
+        walk = self._walk if self.link in _LAYOUTS or self.link in (RAW, IPV4, IPV6, NULL, LOOP) else self._trudge
+        if self.extra:
+            walk = self._trudge
+        buffered = self.buffered
+        while True:
+            more = buffered.fill()
+            start = buffered.pos
+            before = self.packets
+            stuck = walk(flows)
+            self.bytes += buffered.pos - start - (16 + self.extra) * (self.packets - before)
+            flows.expire(self.stamp, self.packets)
+            if progress is not None:
+                progress(buffered.consumed)
+            if stuck and not self._pass_corrupt():
+                break
+            if not more and not stuck:
+                if buffered.pos < buffered.limit:
+                    self.truncated = True
+                    self.note("capture-cut-short", count=buffered.limit - buffered.pos)
+                break
+        flows.close()
+
+    def _walk(self, flows: Flows) -> bool:
+        """Give the whole packets in the buffer to the engine. True: a corrupt record stands at the buffer's `pos`."""
+        buffered = self.buffered
+        buf, pos, limit, capacity = buffered.data, buffered.pos, buffered.limit, buffered.capacity
+        link = self.link
+        ip, kind_at, kind4, kind6 = _LAYOUTS.get(link, (0 if link in (RAW, IPV4, IPV6) else 4, -1, b"", b""))
+        order = self.order
+        # Length, protocol of the link layer, IP version and header length, fragment and protocol, ports. Without a
+        # protocol field (raw, null) the upper half of the record's original length stands in for it: it is zero.
+        if kind_at >= 0:
+            gap = f"{4 + kind_at}x" + "H" + (f"{ip - kind_at - 2}x" if ip > kind_at + 2 else "")
+        else:
+            gap = "2xH" + (f"{ip}x" if ip else "")
+        first = struct.Struct(f"{order}8xI{gap}B5xI8x4xHH"[0:]).unpack_from
+        first = struct.Struct(f"{order}8xI{gap}B5xI10xHH").unpack_from
+        swap = "little" if order == "<" else "big"
+        word4 = int.from_bytes(kind4, swap)  # type: ignore[arg-type]
+        word6 = int.from_bytes(kind6, swap)  # type: ignore[arg-type]
+        mask, plain, udp = (0xFF00FF3F, 0x06000000, 0x11000000) if order == "<" else (0x3FFF00FF, 6, 17)
+        four = struct.Struct(f">Q{8 + ip}x2xH8x12sIIBB").unpack_from
+        six = struct.Struct(f">Q{8 + ip}x4xHB1x36sIIBB").unpack_from
+        every = flows.ports is None
+        ports = frozenset(int.from_bytes(port.to_bytes(2, "big"), swap) for port in flows.ports or ())  # type: ignore[arg-type]
+        ports6 = flows.ports or frozenset()
+        table_get = flows.table.get
+        arrive = flows.arrive
+        packet = flows.packet
+        read = flows.following.read
+        header = 16 + ip
+        number = self.packets
+        for number in count(self.packets + 1):
+            if pos + 16 > limit:
+                break
+            size, kind, version, word, source, target = first(buf, pos)
+            after = pos + 16 + size
+            if after > limit:
+                break
+            if kind == word4 and version == 69:
+                if word & mask == plain:
+                    if every or target in ports or source in ports:
+                        stamp, total, key, seq, ack, offset, flags = four(buf, pos)
+                        total -= 20
+                        start = pos + header + 20
+                    else:
+                        pos = after
+                        continue
+                elif word & mask == udp and not every:
+                    pos = after
+                    continue
+                else:
+                    packet(int.from_bytes(buf[pos : pos + 8], "big"), number, link, bytes(buf[pos + 16 : after]))
+                    pos = after
+                    continue
+            elif kind == word6 and version >> 4 == 6:
+                stamp, total, protocol, key, seq, ack, offset, flags = six(buf, pos)
+                if protocol == 6:
+                    if not every and not ((key[34] << 8 | key[35]) in ports6 or (key[32] << 8 | key[33]) in ports6):
+                        pos = after
+                        continue
+                    start = pos + header + 40
+                elif protocol == 17:
+                    pos = after
+                    continue
+                else:
+                    packet(stamp, number, link, bytes(buf[pos + 16 : after]))
+                    pos = after
+                    continue
+            else:
+                packet(int.from_bytes(buf[pos : pos + 8], "big"), number, link, bytes(buf[pos + 16 : after]))
+                pos = after
+                continue
+            # A TCP segment on our ports: `start` is where its header begins, `total` its length with the header.
+            half = table_get(key)
+            begin = start + (offset >> 2 & 60)
+            stop = start + total
+            if half:
+                if half.fast and not flags & 7 and after >= stop:
+                    if begin >= stop:
+                        half.ack = ack
+                        half.number = number
+                        half.stamp = stamp
+                        pos = after
+                        continue
+                    if seq == half.next:
+                        half.ack = ack
+                        half.number = number
+                        half.stamp = half.data_stamp = stamp
+                        half.next = (seq + stop - begin) & 0xFFFFFFFF
+                        half.parts.append(buf[begin:stop])
+                        half.numbers.append(number)
+                        half.room -= stop - begin
+                        if half.room < 0:
+                            read(half)
+                        pos = after
+                        continue
+            elif half is False and not flags & 2:
+                pos = after
+                continue
+            if total < 20 or begin - start < 20 or begin > stop or begin > after:
+                packet(stamp, number, link, bytes(buf[pos + 16 : after]))
+            else:
+                arrive(
+                    key, stamp, number, seq, ack, flags, buf[begin : stop if stop < after else after], stop - begin,
+                    buf[start - 16] << 8 | buf[start - 15] if version == 69 else None,
+                )  # fmt: skip
+            pos = after
+        number -= 1
+        if number > self.packets:
+            self.packets = number
+        buffered.pos = pos
+        self.stamp = int.from_bytes(buf[pos : pos + 8], "big") if pos + 8 <= limit else self.stamp
+        if pos + 16 > limit:
+            return False
+        size = struct.unpack_from(order + "I", buf, pos + 8)[0]
+        if size > MAX_PACKET:
+            return True
+        if 16 + size > capacity:
+            buffered.grow(16 + size)
+        return False
+
+    def _trudge(self, flows: Flows) -> bool:
+        """The same for link types that are rare (or unknown)."""
+        buffered = self.buffered
+        buf, pos, limit = buffered.data, buffered.pos, buffered.limit
+        sizes = struct.Struct(self.order + "I")
+        header = 16 + self.extra
+        while pos + header <= limit:
+            size = sizes.unpack_from(buf, pos + 8)[0]
+            after = pos + header + size
+            if after > limit:
+                if size > MAX_PACKET:
+                    buffered.pos = pos
+                    return True
+                if header + size > buffered.capacity:
+                    buffered.pos = pos
+                    buffered.grow(header + size)
+                    return False
+                break
+            self.packets += 1
+            self.stamp = int.from_bytes(buf[pos : pos + 8], "big")
+            flows.packet(self.stamp, self.packets, self.link, bytes(buf[pos + header : after]))
+            pos = after
+        buffered.pos = pos
+        return False
+
+    def _pass_corrupt(self) -> bool:
+        """Search for the next plausible record behind a corrupt one; False when there is none."""
+        self._resyncs += 1
+        self.truncated = True
+        if self._resyncs > MAX_RESYNCS:
+            self.note("capture-corrupt", count=self.packets)
+            return False
+        buffered = self.buffered
+        skipped = 1
+        buffered.pos += 1
+        while skipped < RESYNC:
+            buffered.fill()
+            found = self._plausible(buffered.pos)
+            if found >= 0:
+                skipped += found - buffered.pos
+                buffered.pos = found
+                self.note("capture-resynchronised", count=self.packets, size=skipped)
+                return True
+            step = max(0, buffered.limit - buffered.pos - 64)
+            if not step:
+                break
+            skipped += step
+            buffered.pos += step
+        self.note("capture-corrupt", count=self.packets)
+        return False
+
+    def _plausible(self, start: int) -> int:
+        """The offset of a record whose neighbour looks like one as well; -1 when none is in the buffer."""
+        buffered = self.buffered
+        buf, limit = buffered.data, buffered.limit
+        record = struct.Struct(self.order + "IIII")
+        most = min(max(self.snaplen, 65535), MAX_PACKET)
+        frames = 1e9 if self.unit < 1e-6 else 1e6
+        for pos in range(start, limit - 16):
+            seconds, fraction, size, original = record.unpack_from(buf, pos)
+            if not (0 < size <= most and size <= original <= MAX_PACKET and fraction < frames):
+                continue
+            after = pos + 16 + self.extra + size
+            if after == limit:
+                return pos
+            if after + 16 > limit:
+                continue
+            later, fraction, size, original = record.unpack_from(buf, after)
+            if (
+                abs(later - seconds) < MAX_STEP
+                and size <= most
+                and size <= original <= MAX_PACKET
+                and fraction < frames
+            ):
+                return pos
+        return -1
+
+
+from wsdiag.intake.buffered import Buffered  # noqa: E402

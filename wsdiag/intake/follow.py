@@ -1,0 +1,246 @@
+"""Which bytes of a followed connection are kept: the first ones up to the handshake; later frames are only read.
+
+How its packets are put in order is left to `tcp`, what the bytes mean to `wire` and the rules.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable
+
+from wsdiag.intake.flow import BATCH, KEPT, MAX_MARKS, Flow, Half
+from wsdiag.model import CLIENT, SERVER
+
+KEPT_TLS = 1 << 14  # of a TLS connection whose keys nobody gave: its handshake messages, with a long certificate chain
+KEPT_UNREAD = 1 << 12  # of a connection on an unknown port that speaks something else
+MAX_GAPS = 64  # gaps remembered for one direction
+MAX_PASSED = 512  # connections that seemed to be none of ours, kept until we know which ports are
+FEW = 32  # a capture with no more connections was made of one problem: then all of them are reported
+
+# A method and a space; it need not be a known one.
+_METHOD = re.compile(rb"[A-Za-z]{2,20} ")
+# A connection on any port is of interest when its client says one of these.
+_TRIED = re.compile(
+    rb"upgrade[ \t]*:[^\r\n]*websocket|sec-websocket-|/socket\.io/|[?&]EIO=\d|<policy-file-request", re.IGNORECASE
+)
+_UPGRADE = re.compile(rb"\n(?:upgrade[ \t]*:[^\r\n]*websocket|sec-websocket-)", re.IGNORECASE)
+_SWITCH = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_PLAIN_FIRST_BYTES = b"\x01\x02\x81\x82\x88\x89\x8a"  # of frames without reserved bits
+
+
+class Following:
+    """Decides what is kept of each connection, and hands the finished ones to `emit`.
+
+    `ports`: None reports what looks like a WebSocket attempt on any port (and what else happened on the same ports);
+    otherwise all connections on these ports are reported. `keep_frames`: the first `KEPT` bytes are kept even when
+    they are frames (a few connections are looked at closely); otherwise bytes are kept up to the handshake and later
+    ones are only read for faults. `keep_tls`: TLS records are kept, because keys may open them.
+    """
+
+    __slots__ = ("buffered", "emit", "emitted", "keep_frames", "keep_tls", "learned", "passed", "ports", "seen")
+
+    def __init__(
+        self,
+        ports: frozenset[int] | None,
+        emit: Callable[[Flow], None],
+        *,
+        keep_frames: bool = True,
+        keep_tls: bool = False,
+    ) -> None:
+        self.ports = ports
+        self.emit = emit
+        self.keep_frames = keep_frames
+        self.keep_tls = keep_tls
+        self.learned: set[int] = set()  # ports where a handshake was tried
+        self.passed: deque[Flow] = deque()
+        self.buffered = 0  # bytes kept for all connections that are not finished
+        self.emitted = 0
+        self.seen = 0
+
+    # --- bytes come in -----------------------------------------------------------------------------------------------
+
+    def take(self, half: Half, payload: bytes | bytearray, size: int, number: int) -> bool:
+        """The next bytes of a direction; `payload` may hold fewer than `size`. False: do not follow it any more."""
+        if half.hurried:
+            half.parts.append(payload)
+            half.numbers.append(number)
+            half.room -= len(payload)
+            if len(payload) < size:
+                self.read(half)
+                self.lose(half, size - len(payload))
+            elif half.room < 0:
+                self.read(half)
+            return True
+        flow = half.flow
+        kept = half.kept
+        if len(half.marks) < MAX_MARKS:
+            half.marks.append((len(kept), number))
+        kept += payload
+        half.total += len(payload)
+        self.buffered += len(payload)
+        if len(payload) < size:
+            self.lose(half, size - len(payload))
+        if not flow.wanted and not self._decide(flow, half):
+            return False
+        if flow.upgraded:
+            if len(kept) > KEPT:
+                self._hurry(flow)
+        elif len(kept) > flow.limit:
+            self._stop_keeping(half)
+        elif half is flow.server and not flow.tls:
+            self._look_for_switch(flow)
+        return True
+
+    def read(self, half: Half) -> None:
+        """Read the frames that were collected, unless the first of them is already wrong: then its bytes are kept."""
+        if not half.checked and half.parts and half.reader is not None:
+            half.checked = True
+            head = b"".join(half.parts[:2])[:2]
+            if len(head) == 2 and (head[1] & 0x80 != 0) != (half.side == CLIENT):
+                parts, numbers = half.parts, half.numbers
+                half.parts, half.numbers = [], []
+                half.hurried = half.fast = False
+                half.reader = None
+                half.begin = len(half.kept)
+                for part, number in zip(parts, numbers, strict=True):
+                    self.take(half, part, len(part), number)
+                return
+        half.read_batch()
+
+    def lose(self, half: Half, size: int) -> None:
+        """The capture has lost `size` bytes of this direction here."""
+        if half.hurried:
+            self.read(half)
+        if half.hurried and half.reader is not None and half.reader.missing(size):
+            half.total += size  # offsets go on counting, as the frame's length does
+            return
+        half.blind = True
+        if len(half.gaps) < MAX_GAPS:
+            half.gaps.append((half.total, size))
+
+    def _decide(self, flow: Flow, half: Half) -> bool:
+        """Whether this connection is of interest, as soon as its bytes tell. False: it is not, drop it."""
+        client = flow.client.kept
+        tls = client[:2] == b"\x16\x03"
+        if tls and not flow.tls:
+            flow.tls = True
+            flow.limit = KEPT if self.keep_tls else KEPT_TLS
+        if self.ports is not None or flow.server_port in self.learned:
+            flow.wanted = bool(client)
+            return True
+        if half is flow.client and _TRIED.search(client):
+            self.learned.add(flow.server_port)
+            flow.wanted = True
+            return True
+        limit = (KEPT_TLS if not self.keep_tls else KEPT) if tls else KEPT if _METHOD.match(client) else KEPT_UNREAD
+        if len(half.kept) > limit:
+            self.buffered -= len(flow.client.kept) + len(flow.server.kept)
+            self._set_aside(flow)
+            return False
+        return True
+
+    def _set_aside(self, flow: Flow) -> None:
+        """None of ours, it seems; it is kept for a while, in case its port turns out to be one."""
+        for half in (flow.client, flow.server):
+            if len(half.kept) > KEPT_TLS:
+                del half.kept[KEPT_TLS:]
+        self.passed.append(flow)
+        if len(self.passed) > MAX_PASSED:
+            self.passed.popleft()
+
+    # --- the handshake ends ------------------------------------------------------------------------------------------
+
+    def _look_for_switch(self, flow: Flow) -> None:
+        """Find a whole 101; from its end on the bytes are frames."""
+        server = flow.server.kept
+        switch = _SWITCH.search(server, flow.searched)
+        if switch is None:
+            flow.searched = max(0, len(server) - 16)
+            return
+        flow.searched = switch.start()
+        end = _END_OF_HEAD.search(server, switch.end())
+        if end is None:
+            return
+        asked = None
+        for asked in _UPGRADE.finditer(flow.client.kept):  # noqa: B007 (the last one counts)
+            pass
+        head = _END_OF_HEAD.search(flow.client.kept, asked.end() - 1) if asked else None
+        if head is None:
+            flow.searched = end.end()
+            return
+        flow.upgraded = True
+        flow.client.begin, flow.server.begin = head.end(), end.end()
+        if not self.keep_frames:
+            glued = server[end.end() : end.end() + 2]
+            if not glued or (len(glued) == 2 and glued[0] in _PLAIN_FIRST_BYTES and glued[1] < 128):
+                self._hurry(flow)
+
+    def _hurry(self, flow: Flow) -> None:
+        """From here on bytes are read as frames and not kept."""
+        from wsdiag.wire.frames import FrameReader
+
+        deflate = _agreed_deflate(bytes(flow.server.kept[flow.searched : flow.server.begin]))
+        for half, side in ((flow.client, CLIENT), (flow.server, SERVER)):
+            if half.hurried:
+                continue
+            half.side = side
+            half.reader = FrameReader(side, deflate)
+            half.hurried = True
+            half.fast = half.held is None
+            half.room = BATCH
+            rest = bytes(half.kept[half.begin :])
+            if rest:
+                half.checked = True
+                found = half.reader.feed(rest, half.begin)
+                if half is flow.server and not self.keep_frames:
+                    # frames that came glued to the 101 need not be kept when they are healthy
+                    del half.kept[half.begin :]
+                    half.marks = [mark for mark in half.marks if mark[0] < half.begin]
+                    half.notable += found
+                    self.buffered -= len(rest)
+
+    def _stop_keeping(self, half: Half) -> None:
+        """Enough of a direction that is no WebSocket (yet): the rest is only counted."""
+        half.blind = half.hurried = True
+        half.fast = half.held is None
+        half.room = BATCH
+
+    # --- the connection ends -----------------------------------------------------------------------------------------
+
+    def finish(self, flow: Flow) -> None:
+        """The connection is over (or will not be followed any more)."""
+        for half in (flow.client, flow.server):
+            if half.hurried:
+                self.read(half)
+            if half.reader is not None and not half.blind and half.hurried:
+                half.notable += half.reader.finish()
+        self.buffered -= len(flow.client.kept) + len(flow.server.kept)
+        if flow.wanted or self.ports is not None or flow.server_port in self.learned:
+            self._emit(flow)
+        else:
+            self._set_aside(flow)
+
+    def close(self) -> None:
+        """The capture is over: what was set aside is reported if its port is one of ours, or if there is little else."""
+        few = not self.emitted and self.seen <= FEW
+        for flow in self.passed:
+            if few or flow.server_port in self.learned:
+                self._emit(flow)
+        self.passed.clear()
+
+    def _emit(self, flow: Flow) -> None:
+        flow.id = self.emitted
+        self.emitted += 1
+        self.emit(flow)
+
+
+def _agreed_deflate(head: bytes):  # type: ignore[no-untyped-def]
+    """How permessage-deflate was agreed, by the 101's bytes."""
+    if b"permessage-deflate" not in head:
+        return None
+    from wsdiag.model import SERVER, Connection, Stream
+    from wsdiag.wire.exchange import read
+    from wsdiag.wire.handshake import deflate_parameters
+
+    exchange = read(Connection(0, Stream(seen=False), Stream(head, total=len(head))))
+    return deflate_parameters(None, exchange.response)

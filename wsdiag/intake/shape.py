@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def shape_of(flow, clock):
+    return None

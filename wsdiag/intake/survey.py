@@ -1,0 +1,132 @@
+"""A capture's connections: all of them as records, or judged one by one as they end, in bounded memory.
+
+Reading the file is left to `capture`, following connections to `tcp`, verdicts to the caller's `judge`.
+"""
+
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from wsdiag.intake.assemble import connection_of
+from wsdiag.intake.capture import Capture, open_capture
+from wsdiag.intake.flow import Flow
+from wsdiag.intake.follow import Following
+from wsdiag.intake.pairing import Pairing, Pairs
+from wsdiag.intake.shape import shape_of
+from wsdiag.intake.tcp import Flows
+from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note
+
+MAX_SHAPES = 2048  # verdicts remembered; a capture has some dozens of shapes, a hostile one as many as connections
+MAX_CONNECTIONS = 20000  # connections that are kept as records at one time; a report of more is a survey
+
+
+class Sighting(NamedTuple):
+    """One connection of a survey: who, where in the capture and when (seconds since the epoch)."""
+
+    id: int
+    client: Endpoint
+    server: Endpoint
+    first_packet: int
+    last_packet: int
+    began_at: float
+
+
+class CaptureReading(NamedTuple):
+    """What was read: counts, what is to be told of the file, both legs of proxied connections, and key logs found."""
+
+    summary: CaptureSummary
+    notes: tuple[Note, ...]
+    pairings: tuple[Pairing, ...]
+    key_logs: tuple[bytes, ...]
+    connections: tuple[Connection, ...] = ()
+
+
+def read_connections(
+    stream: BinaryIO,
+    source: str,
+    ports: frozenset[int] | None = None,
+    *,
+    keep_tls: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> CaptureReading:
+    """All connections of a capture as records, in the order in which they began; for looking closely at a few."""
+    capture = open_capture(stream, source)
+    found: list[Connection] = []
+    dropped = 0
+
+    def emit(flow: Flow) -> None:
+        nonlocal dropped
+        if len(found) >= MAX_CONNECTIONS:
+            dropped += 1
+        else:
+            pairs.see(flow)
+            found.append(connection_of(flow, flows.clock, source))
+
+    pairs = Pairs()
+    flows = Flows(ports, Following(ports, emit, keep_frames=True, keep_tls=keep_tls))
+    capture.feed(flows, progress)
+    if dropped:
+        capture.note("connections-not-kept", count=dropped)
+    order = sorted(range(len(found)), key=lambda index: found[index].first_packet or 0)
+    new = {found[index].id: rank for rank, index in enumerate(order)}
+    return CaptureReading(
+        capture.summary,
+        (*capture.notes, *_unread(flows)),
+        tuple(each._replace(outer=new[each.outer], inner=new[each.inner]) for each in pairs.found),
+        tuple(capture.key_logs),
+        tuple(found[index]._replace(id=rank) for rank, index in enumerate(order)),
+    )
+
+
+class Survey:
+    """Judges connections as they end. Connections of equal shape have equal verdicts, so each shape is judged once.
+
+    `judge` is `diagnose.diagnose_connection`. `emit` gets each connection with a report; the report is of the first
+    connection of that shape (its exchange and its places are that one's), unless `each` asks for its own.
+    """
+
+    __slots__ = ("capture", "each", "emit", "flows", "judge", "pairs", "shapes", "source", "judged")
+
+    def __init__(
+        self,
+        ports: frozenset[int] | None,
+        source: str,
+        judge: Callable[[Connection], ConnectionReport],
+        emit: Callable[[Sighting, ConnectionReport], None],
+        *,
+        each: bool = False,
+    ) -> None:
+        self.source = source
+        self.judge = judge
+        self.emit = emit
+        self.each = each
+        self.pairs = Pairs()
+        self.shapes: dict[object, ConnectionReport] = {}
+        self.judged = 0
+        self.flows = Flows(ports, Following(ports, self._finished, keep_frames=each))
+
+    def read(self, capture: Capture, progress: Callable[[int], None] | None = None) -> CaptureReading:
+        """Read a capture file or stream to its end."""
+        capture.feed(self.flows, progress)
+        return CaptureReading(
+            capture.summary, (*capture.notes, *_unread(self.flows)), tuple(self.pairs.found), tuple(capture.key_logs)
+        )
+
+    def _finished(self, flow: Flow) -> None:
+        clock = self.flows.clock
+        self.pairs.see(flow)
+        shape = None if self.each else shape_of(flow, clock)
+        report = self.shapes.get(shape) if shape is not None else None
+        if report is None:
+            self.judged += 1
+            report = self.judge(connection_of(flow, clock, self.source))
+            if shape is not None:
+                if len(self.shapes) >= MAX_SHAPES:
+                    self.shapes.clear()
+                self.shapes[shape] = report
+        client, server = flow.endpoints()
+        last = max(flow.client.number, flow.server.number)
+        self.emit(Sighting(flow.id, client, server, flow.first_number, last, clock(flow.first_stamp)), report)
+
+
+def _unread(flows: Flows) -> list[Note]:
+    return [Note("capture-unread", {"kind": name, "count": size}) for name, size in sorted(flows.unread.counts.items())]
