@@ -37,6 +37,7 @@ RowKind: TypeAlias = Literal["line", "field", "hex", "fact", "missing", "cut"]
 # A head of more lines than this, or a body of more bytes, says nothing more about the handshake.
 MAX_HEAD_LINES = 200
 MAX_HEX_BYTES = 256
+MAX_BODY_BYTES = 1024
 
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 # RFC 8446 section 6 and RFC 5246 section 7.2: the alerts that handshakes end with.
@@ -95,6 +96,7 @@ class Row(NamedTuple):
     name: str
     data: bytes = b""
     values: Values = NO_VALUES
+    side: Side = CLIENT  # whose header it is: some mean another thing in an answer
 
 
 class Telling(NamedTuple):
@@ -179,11 +181,11 @@ def _head_rows(element: Request | Response, data: bytes, absent: Iterable[str]) 
             yield from (Row("missing", row.start, row.start, "missing", values={"header": name}) for name in absent)
             yield row._replace(name="end-of-head")
         elif count > 1:
-            yield row._replace(name=headers.get(row.start, "line"))
+            yield row._replace(name=headers.get(row.start, "line"), side=element.span.side)
         else:
             yield row
     if element.body:
-        yield from _hex(data, element.body.start, element.body.stop, "body")
+        yield from _body(data, element.body.start, element.body.stop)
 
 
 def _lines(data: bytes, start: int, stop: int, first: str) -> Iterator[Row]:
@@ -194,6 +196,29 @@ def _lines(data: bytes, start: int, stop: int, first: str) -> Iterator[Row]:
         end = stop if end < 0 else end + 1
         yield Row("line", start, end, name, data[start:end])
         start, name = end, "line"
+
+
+def _body(data: bytes, start: int, stop: int) -> Iterator[Row]:
+    """A body: as lines when it is text, else in hexadecimal; the start of it only."""
+    stop = min(stop, len(data))
+    shown = min(stop, start + MAX_BODY_BYTES)
+    if not is_text(data[start:shown]):
+        yield from _hex(data, start, stop, "body")
+        return
+    yield from _lines(data, start, shown, "body")
+    if shown < stop:
+        yield Row("cut", shown, stop, "more-bytes", values={"count": stop - shown})
+
+
+def is_text(data: bytes) -> bool:
+    """True for bytes that read as text: UTF-8 (cut anywhere) without control characters but line ends and tabs."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end < len(data) or len(data) - error.start > 3:
+            return False
+        text = data[: error.start].decode("utf-8")
+    return bool(text) and not any(char < " " and char not in "\r\n\t\x1b" for char in text)
 
 
 def _frame_rows(frame: Frame, data: bytes) -> Iterator[Row]:

@@ -6,7 +6,7 @@ Which findings there are and what is said about them is left to `terminal`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from wsdiag.model import Connection, ConnectionReport, Exchange, Finding, Place, Side
+from wsdiag.model import Connection, ConnectionReport, Exchange, Finding, Place, Side, Value
 from wsdiag.render.annotate import Row, Telling, missing_header, side_rows, tellings
 from wsdiag.render.clean import clean
 from wsdiag.render.hexdump import hex_rows
@@ -128,7 +128,7 @@ class Evidence:
         self.words = words
         self.connections = connections
 
-    def say(self, key: str, **values: str | int | float) -> str:
+    def say(self, key: str, **values: Value) -> str:
         """A text of the report's own words, as this page can show it."""
         return self.page.spell(self.words.text("report", key, **values))
 
@@ -156,7 +156,12 @@ class Evidence:
             else:
                 key = "seen.bytes" if place.stop > place.start else "seen.byte-position"
                 side = self.say(f"side.{place.side}-sent")
-                values = {"connection": place.connection, "side": side, "start": place.start, "stop": place.stop}
+                values: dict[str, Value] = {
+                    "connection": place.connection,
+                    "side": side,
+                    "start": place.start,
+                    "stop": place.stop,
+                }
                 parts.append(self.say(key, **values))
         return " · ".join(parts) if self.page.unicode else " - ".join(parts)
 
@@ -266,10 +271,17 @@ class Evidence:
         return self.say(f"row.{row.name}", **row.values)
 
     def _row_note(self, row: Row) -> str:
-        for group in ("header", "row"):
-            if row.name not in ("line", "end-of-head") and self.words.has("report", f"{group}.{row.name}"):
-                return self.say(f"{group}.{row.name}", **row.values)
+        return self.page.spell(row_note(row, self.words))
+
+
+def row_note(row: Row, words: "Words") -> str:
+    """What there is to say about a line of a head: what the header is for; nothing for most."""
+    if row.name in ("line", "end-of-head"):
         return ""
+    for key in (f"header.{row.side}-{row.name}", f"header.{row.name}", f"row.{row.name}"):
+        if words.has("report", key):
+            return words.text("report", key, **row.values)
+    return ""
 
 
 def _touches(row: Row, start: int, stop: int) -> bool:

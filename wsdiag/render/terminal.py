@@ -58,6 +58,17 @@ def decoded(
     return telling.page.text()
 
 
+def verdict_words(report: Report, words: "Words") -> dict[str, Value]:
+    """The verdict and what it means, for a report without a primary cause."""
+    key: str = report.verdict
+    if key == "undecided" and not any(each.severity != "note" for each in report.findings):
+        key = "undecided-nothing"
+    return {
+        "verdict": words.text("report", f"verdict.{report.verdict}"),
+        "title": words.text("report", f"verdict.{key}-title"),
+    }
+
+
 class _Telling:
     """One report on its way to a page."""
 
@@ -92,11 +103,9 @@ class _Telling:
         if told.primary:
             self._main(told.primary, sign, style, places)
         else:
-            key = self.report.verdict
-            if key == "undecided" and not told.candidates and not told.notes:
-                key = "undecided-nothing-title"
-            title = self.say(f"verdict.{key}-title")
-            self.page.paragraph(f"{self.say(f'verdict.{self.report.verdict}')}: {title}", lead=sign, style=style)
+            self.page.paragraph(
+                self.say("verdict.line", **verdict_words(self.report, self.words)), lead=sign, style=style
+            )
             if places and told.candidates:
                 self._places(told.candidates[0])
         self._candidates(told.candidates)
@@ -251,7 +260,7 @@ class _Telling:
             if not stream.data and not connected.exchange.elements(side):
                 continue
             self.page.gap()
-            heading = f"{self.say(f'side.{side}-sent')}, {self.say('ladder.bytes', count=len(stream.data))}"
+            heading = self.say("side.heading", side=self.say(f"side.{side}-sent"), count=len(stream.data))
             self.page.line(("head", f"{self._number(number)} {heading}".strip()))
             self.evidence.stream(connected, side, self.report.findings)
 
@@ -264,7 +273,7 @@ class _Telling:
             return
         self.page.gap()
         for each in self.report.inputs:
-            self.page.paragraph(self._input(each), lead=f"{self.say('heading.inputs')} ", style="dim")
+            self.page.paragraph(self.input(each), style="dim")
         capture = self.report.capture
         if capture:
             counts = {"packets": capture.packets, "bytes": capture.bytes}
@@ -276,6 +285,8 @@ class _Telling:
             for line in lines:
                 self.page.paragraph(line, indent="  ", style="dim")
 
-    def _input(self, each: Input) -> str:
-        notes = [self.words.note(note) for note in each.notes]
-        return f"{clean(each.source)}: " + "; ".join([self.say(f"input.{each.kind}"), *notes])
+    def input(self, each: Input) -> str:
+        """One input: its name, what it was recognised as, and what is to be told about it."""
+        told = [self.words.text("report", f"input.{each.kind}"), *(self.words.note(note) for note in each.notes)]
+        what = self.words.text("report", "input.and").join(told)
+        return self.say("input.line", source=clean(each.source), what=what)
