@@ -1,0 +1,546 @@
+"""WebSocket frames, read as they come, with their flaws (RFC 6455 section 5, RFC 7692); masks are for the rules, which
+know what each side owes.
+
+The bytes may come in any portions: the same frames come out. Healthy frames are only counted unless all are wanted, so
+that gigabytes can be read in little memory. Flaws of a frame:
+
+| kind | meaning |
+| --- | --- |
+| reserved-bits | a reserved bit that no agreed extension gives a meaning (`Frame.rsv` has the bits) |
+| bad-opcode | opcode 3 to 7 or 11 to 15 |
+| control-fragmented | a control frame without FIN |
+| control-too-long | a control frame of more than 125 bytes |
+| non-minimal-length | the length is written in more bytes than needed |
+| length-high-bit | the 64-bit length has its highest bit set |
+| continuation-without-start | a continuation frame with no message under way |
+| message-interrupted | a new message before the last fragment of the one under way |
+| bad-close-length | a close frame with a payload of one byte |
+| bad-close-code | a close code that must not be sent (RFC 6455 section 7.4); the detail is the code |
+| invalid-utf8 | a text message or a close reason is no UTF-8: the first bad byte (of a compressed one, the payload) |
+| deflate-error | a compressed message cannot be inflated |
+| inflate-limit | a compressed message grows beyond MAX_INFLATED or MAX_RATIO; nothing is inflated after it |
+| looks-like-text | plain text where a frame should begin; the detail is the text, and reading ends there |
+"""
+
+from codecs import getincrementaldecoder
+from typing import TYPE_CHECKING, NamedTuple
+
+from wsdiag.model import CLIENT, Flaw, Frame, Side, Span
+from wsdiag.wire.handshake import DeflateParameters
+
+if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
+    from zlib import _Decompress
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+
+MAX_PAYLOAD = 4096  # bytes of a payload that a Frame keeps
+MAX_NOTABLE = 256  # flawed frames that one reader reports: a fault that repeats tells nothing new
+MAX_DERAILED = 4  # faulty headers in a row until the bytes are taken for something else than frames
+MAX_INFLATED = 64 * 2**20  # bytes that one message may inflate to: more than any server's limit for a message
+MAX_RATIO = 400  # inflated to compressed; deflate itself cannot exceed 1032
+RATIO_FROM = 2**20  # bytes below which the ratio is not looked at: small messages of zeros are common
+INFLATE_STEP = 2**20  # bytes inflated in one go
+TEXT_WINDOW = 64  # bytes looked at to tell text from a frame
+MIN_TEXT = 4
+UNMASK_STEP = 2**16  # bytes unmasked in one go
+
+_SYNC = b"\x00\x00\xff\xff"  # RFC 7692 section 7.2.2
+_HIGH = [int.from_bytes(b"\x80" * size, "little") for size in range(126)]
+_REPEAT = [int.from_bytes(b"\x01\x00\x00\x00" * 32, "little") & ((1 << 8 * size) - 1) for size in range(126)]
+
+
+def unmask(data: bytes, mask: bytes, phase: int = 0) -> bytes:
+    """The bytes with the masking key applied (RFC 6455 section 5.3); `phase` is their offset in the payload."""
+    size = len(data)
+    if len(mask) != 4 or not size:
+        return data
+    phase &= 3
+    key = (mask[phase:] + mask[:phase]) * (size // 4 + 1)
+    return (int.from_bytes(data, "little") ^ int.from_bytes(key[:size], "little")).to_bytes(size, "little")
+
+
+def header_flaws(first: int, deflate: bool) -> list[str]:
+    """The flaws that the first byte alone shows; `deflate`: RSV1 may be set where RFC 7692 allows it."""
+    kinds = []
+    opcode, rsv = first & 0x0F, first >> 4 & 7
+    if rsv and not (deflate and rsv == 4 and opcode in (TEXT, BINARY)):
+        kinds.append("reserved-bits")
+    if opcode not in OPCODES:
+        kinds.append("bad-opcode")
+    elif opcode >= CLOSE and not first & 0x80:
+        kinds.append("control-fragmented")
+    return kinds
+
+
+def is_sendable(code: int) -> bool:
+    """True when a close frame may carry this code: RFC 6455 section 7.4 and the IANA registry."""
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
+
+
+def readable_text(data: bytes) -> str:
+    """The data as text when it is printable UTF-8 (its end may be cut inside a character), else the empty string."""
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        text = decoder.decode(data)
+    except UnicodeDecodeError:
+        return ""
+    if len(text) < MIN_TEXT or not all(each.isprintable() or each in "\t\r\n" for each in text):
+        return ""
+    return text
+
+
+class _Under(NamedTuple):
+    """The header of the frame under way."""
+
+    start: int  # offset of its first byte
+    payload_start: int
+    first: int
+    length: int
+    mask: bytes | None
+
+
+class FrameReader:
+    """Reads one direction's frames from portions of bytes.
+
+    `deflate` is what was agreed. `joined_late`: the beginning was not seen, so an open message and compression are
+    possible. `everything`: every frame is returned, not only the flawed ones and the close frames. After a close frame
+    (`closed`) and after what is no frame (`lost`) the rest is ignored; `stop` is the offset up to which bytes belong to
+    frames. `frames` and `bytes` count the frames that were begun and the payload bytes that were seen.
+    """
+
+    __slots__ = (
+        "_buffer", "_decoder", "_deflate", "_derailed", "_flaws", "_inflated", "_inflater", "_joined_late", "_kept",
+        "_lost_bytes", "_message", "_notable", "_packed", "_seen", "_takeover", "_under", "_utf8", "_wire", "bytes",
+        "closed", "everything", "frames", "lost", "side", "stop",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        side: Side,
+        deflate: DeflateParameters | None = None,
+        *,
+        everything: bool = False,
+        joined_late: bool = False,
+    ) -> None:
+        self.side: Side = side
+        self.everything = everything
+        self.frames = 0
+        self.bytes = 0
+        self.closed = False
+        self.lost = False
+        self.stop = 0
+        self._deflate = deflate
+        self._joined_late = joined_late
+        self._takeover = deflate is not None and not (
+            deflate.client_no_context_takeover if side == CLIENT else deflate.server_no_context_takeover
+        )
+        self._buffer = b""  # the head of a frame, until all of it is there
+        self._under: _Under | None = None
+        self._seen = 0  # payload bytes of the frame under way
+        self._lost_bytes = False  # some of its payload is missing
+        self._kept = bytearray()
+        self._flaws: list[Flaw] = []
+        self._notable = 0
+        self._derailed = 0
+        # the message under way: its opcode; -1 for one whose beginning was not seen
+        self._message: int | None = -1 if joined_late else None
+        self._packed = False  # the message is compressed
+        self._decoder: IncrementalDecoder | None = None
+        self._utf8 = False  # the message's text is being checked
+        self._inflater: _Decompress | None = None
+        self._inflated = 0
+        self._wire = 0
+
+    # -- bytes in --
+
+    def feed(self, data: bytes, offset: int) -> list[Frame]:
+        """The notable frames (or all) that end in `data`, the stream's next bytes, which begin at `offset`."""
+        out: list[Frame] = []
+        if self.closed or self.lost:
+            return out
+        if self._buffer:
+            offset -= len(self._buffer)
+            data = self._buffer + data
+            self._buffer = b""
+        at = 0
+        if self._under is not None:
+            at = self._payload(data, 0, offset, out)
+        self._read(data, at, offset, out, False)
+        return out
+
+    def finish(self) -> list[Frame]:
+        """The frame that the end of the bytes cut, if any."""
+        out: list[Frame] = []
+        if self._buffer and not (self.closed or self.lost):
+            data, self._buffer = self._buffer, b""
+            self._read(data, 0, self.stop, out, True)
+        if self._under is not None:
+            self._end(out, False)
+        return out
+
+    def missing(self, size: int) -> bool:
+        """Say that `size` bytes are missing here; True when they all belong to a payload, so that reading can go on."""
+        under = self._under
+        if under is None or under.length - self._seen < size:
+            return False
+        self._seen += size
+        self._lost_bytes = True
+        # what is missing would have changed the state of the message's text and of the inflater
+        self._utf8 = False
+        self._decoder = None
+        if self._packed:
+            self._give_up()
+        return True
+
+    # -- one frame after the other --
+
+    def _read(self, data: bytes, at: int, offset: int, out: list[Frame], final: bool) -> None:
+        end = len(data)
+        unmarked = not self.everything
+        high, repeat, from_bytes = _HIGH, _REPEAT, int.from_bytes
+        frames = size = 0
+        while at < end and not (self.closed or self.lost):
+            before = at
+            if unmarked and self._message is None:
+                # The fast path: whole, healthy frames are counted and passed over.
+                while end - at >= 6:
+                    first = data[at]
+                    second = data[at + 1]
+                    length = second & 0x7F
+                    if length < 126:
+                        start = at + 6 if second & 0x80 else at + 2
+                    elif length == 126:
+                        length = data[at + 2] << 8 | data[at + 3]
+                        if length < 126:
+                            break
+                        start = at + 8 if second & 0x80 else at + 4
+                    else:
+                        length = from_bytes(data[at + 2 : at + 10], "big")
+                        if length < 65536 or end - at < 10:
+                            break
+                        start = at + 14 if second & 0x80 else at + 10
+                    stop = start + length
+                    if stop > end:
+                        break
+                    if first == 0x81:
+                        if second & 0x80:
+                            if length < 126:
+                                value = from_bytes(data[start:stop], "little")
+                                value ^= from_bytes(data[start - 4 : start], "little") * repeat[length]
+                                if value & high[length]:
+                                    try:
+                                        value.to_bytes(length, "little").decode()
+                                    except UnicodeDecodeError:
+                                        break
+                            else:
+                                payload = unmask(data[start:stop], data[start - 4 : start])
+                                if not payload.isascii():
+                                    try:
+                                        payload.decode()
+                                    except UnicodeDecodeError:
+                                        break
+                        else:
+                            payload = data[start:stop]
+                            if not payload.isascii():
+                                try:
+                                    payload.decode()
+                                except UnicodeDecodeError:
+                                    break
+                    elif first != 0x82 and ((first != 0x89 and first != 0x8A) or length > 125):
+                        break
+                    frames += 1
+                    size += length
+                    at = stop
+                else:
+                    if at >= end:
+                        break
+            if at != before:
+                self._derailed = 0
+            next_at = self._begin(data, at, offset, final, out)
+            if next_at < 0:
+                self._buffer = data[at:]
+                break
+            at = next_at
+            if self._under is not None:
+                at = self._payload(data, at, offset, out)
+        self.frames += frames
+        self.bytes += size
+        if not (self.closed or self.lost):
+            self.stop = offset + at
+
+    def _begin(self, data: bytes, at: int, offset: int, final: bool, out: list[Frame]) -> int:
+        """Read the head of the frame at `at`; where its payload begins, or -1 when more bytes are needed."""
+        have = len(data) - at
+        if have < 2 and not final:
+            return -1
+        first = data[at]
+        kinds = header_flaws(first, self._deflate is not None or self._joined_late)
+        second = data[at + 1] if have >= 2 else 0
+        masked, length, size = second & 0x80, second & 0x7F, 2
+        wide = {126: 2, 127: 8}.get(length, 0)
+        wanted = 2 + wide + (4 if masked else 0)
+        # text in place of a frame: its first byte cannot be a healthy client's or server's header
+        if (kinds or (self.side == CLIENT and not masked)) and (first < 0x7F or first >= 0xC2):
+            if have < TEXT_WINDOW and not final:
+                return -1
+            text = readable_text(data[at : at + TEXT_WINDOW])
+            if text:
+                self._text(first, length, text, min(have, TEXT_WINDOW), offset + at, kinds, out)
+                return at
+        if have < wanted and not final:
+            return -1
+        start = offset + at
+        span = Span(self.side, start, start + min(2, have))
+        flaws = [Flaw(kind, span, str(first & 0x0F) if kind == "bad-opcode" else "") for kind in kinds]
+        if have >= wanted:
+            if wide:
+                size += wide
+                length = int.from_bytes(data[at + 2 : at + size], "big")
+                field = Span(self.side, start + 1, start + size)
+                if length < (126 if wide == 2 else 65536):
+                    flaws.append(Flaw("non-minimal-length", field, str(length)))
+                if length >= 2**63:
+                    flaws.append(Flaw("length-high-bit", field))
+            mask = data[at + size : at + size + 4] if masked else None
+            size += 4 if masked else 0
+        else:  # cut inside the head: the mask is empty, not absent, when its bit is set or was not seen
+            size = have
+            mask = b"" if masked or (have < 2 and self.side == CLIENT) else None
+            length = 0 if wide else length
+        if first & 0x08 and first & 0x0F in OPCODES and length > 125:
+            flaws.append(Flaw("control-too-long", Span(self.side, start + 1, start + size), str(length)))
+        if have >= 2:
+            self._sequence(first, span, flaws)
+        self.frames += 1
+        self._derailed = self._derailed + 1 if any(flaw.kind in _DERAILING for flaw in flaws) else 0
+        self._under = _Under(start, start + size, first, length, mask)
+        self._seen = 0
+        self._flaws = flaws
+        if have < wanted:
+            self._lost_bytes = True
+            self._utf8 = False
+        elif not length:
+            self._end(out, True)
+        return at + size
+
+    def _sequence(self, first: int, span: Span, flaws: list[Flaw]) -> None:
+        """Follow messages and their fragments: RFC 6455 section 5.4."""
+        opcode = first & 0x0F
+        if opcode >= 8:
+            return
+        if opcode == CONTINUATION:
+            if self._message is None:
+                flaws.append(Flaw("continuation-without-start", span))
+                self._start(0, False)
+            return
+        if self._message is not None and self._message >= 0:
+            flaws.append(Flaw("message-interrupted", span))
+        self._start(opcode, bool(first & 0x40))
+
+    def _start(self, opcode: int, packed: bool) -> None:
+        self._message = opcode
+        self._packed = packed and self._deflate is not None
+        # a compressed message that nobody agreed to cannot be checked
+        self._utf8 = opcode == TEXT and (self._packed or not packed)
+        self._decoder = None
+        self._inflated = self._wire = 0
+
+    def _text(
+        self, first: int, length: int, text: str, size: int, start: int, kinds: list[str], out: list[Frame]
+    ) -> None:
+        span = Span(self.side, start, start + size)
+        flaws = [
+            *(Flaw(kind, Span(self.side, start, start + 1)) for kind in kinds),
+            Flaw("looks-like-text", span, text),
+        ]
+        self.frames += 1
+        self.lost = True
+        self.stop = start + size
+        out.append(Frame(span, bool(first & 0x80), first >> 4 & 7, first & 15, None, length, b"", False, tuple(flaws)))
+
+    # -- payloads --
+
+    def _payload(self, data: bytes, at: int, offset: int, out: list[Frame]) -> int:
+        """Take what `data` holds of the payload under way; where it ends."""
+        under = self._under
+        assert under is not None
+        end = min(len(data), at + under.length - self._seen)
+        opcode = under.first & 0x0F
+        checked = opcode < 8 and (self._utf8 or self._packed)
+        while at < end:
+            if not checked and len(self._kept) >= MAX_PAYLOAD:
+                self._seen += end - at
+                self.bytes += end - at
+                at = end
+                break
+            step = min(end, at + UNMASK_STEP)
+            piece = data[at:step]
+            if under.mask:
+                piece = unmask(piece, under.mask, self._seen)
+            if len(self._kept) < MAX_PAYLOAD and not self._lost_bytes:
+                self._kept += piece[: MAX_PAYLOAD - len(self._kept)]
+            if checked:
+                self._content(piece, offset + at, under)
+                checked = self._utf8 or self._packed
+            self._seen += step - at
+            self.bytes += step - at
+            at = step
+        self.stop = offset + at
+        if self._seen >= under.length:
+            self._end(out, True)
+        return at
+
+    def _content(self, piece: bytes, where: int, under: _Under) -> None:
+        """Check a piece of a data frame: inflate it, then its UTF-8."""
+        if not self._packed:
+            self._check(piece, where, under, False)
+            return
+        self._wire += len(piece)
+        self._inflate(piece, under)
+
+    def _inflate(self, piece: bytes, under: _Under) -> None:
+        from zlib import decompressobj, error
+
+        if self._inflated > MAX_INFLATED:
+            return  # told when the frame ends
+        if self._inflater is None:
+            self._inflater = decompressobj(-15)
+        try:
+            while piece:
+                text = self._inflater.decompress(piece, INFLATE_STEP)
+                piece = self._inflater.unconsumed_tail
+                self._inflated += len(text)
+                if self._utf8:
+                    self._check(text, 0, under, True)
+                if self._inflated > MAX_INFLATED:
+                    break
+                if self._inflater.eof:  # a final block: legal (RFC 7692 section 7.2.3.4), but nobody goes on after it
+                    self._give_up()
+                    return
+        except error:
+            self._flaws.append(Flaw("deflate-error", self._payload_span(under)))
+            self._give_up()
+
+    def _check(self, piece: bytes, where: int, under: _Under, packed: bool) -> None:
+        if self._decoder is None:
+            if piece.isascii():
+                return
+            self._decoder = getincrementaldecoder("utf-8")()
+        decoder = self._decoder
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(piece)
+        except UnicodeDecodeError as fault:
+            self._bad_text(max(where - pending + fault.start, under.payload_start), under, packed)
+
+    def _bad_text(self, where: int, under: _Under, packed: bool) -> None:
+        span = self._payload_span(under) if packed else Span(self.side, where, where + 1)
+        self._flaws.append(Flaw("invalid-utf8", span))
+        self._utf8 = False
+        self._decoder = None
+
+    def _payload_span(self, under: _Under) -> Span:
+        return Span(self.side, under.payload_start, under.payload_start + under.length)
+
+    def _give_up(self) -> None:
+        """Inflate nothing any more: the inflater is out of step with the sender."""
+        self._deflate = None
+        self._joined_late = True
+        self._packed = self._utf8 = False
+        self._inflater = self._decoder = None
+
+    # -- the end of a frame --
+
+    def _end(self, out: list[Frame], complete: bool) -> None:
+        under = self._under
+        assert under is not None
+        complete = complete and not self._lost_bytes
+        fin, opcode = bool(under.first & 0x80), under.first & 0x0F
+        if opcode < 8:
+            self._end_data(under, fin, complete)
+        elif opcode == CLOSE:
+            self._end_close(under, complete)
+        if self.everything or opcode == CLOSE or (self._flaws and self._notable < MAX_NOTABLE):
+            self._notable += 1
+            stop = self.stop if self.stop > under.payload_start else under.payload_start
+            flaws = tuple(self._within(flaw, stop) for flaw in self._flaws)
+            span = Span(self.side, under.start, stop)
+            out.append(
+                Frame(
+                    span,
+                    fin,
+                    under.first >> 4 & 7,
+                    opcode,
+                    under.mask,
+                    under.length,
+                    bytes(self._kept),
+                    complete,
+                    flaws,
+                )
+            )
+        if self._derailed >= MAX_DERAILED:
+            self.lost = True
+        self.stop = max(self.stop, under.payload_start)
+        self._under = None
+        self._lost_bytes = False
+        self._kept.clear()
+        self._flaws = []
+
+    def _within(self, flaw: Flaw, stop: int) -> Flaw:
+        """The flaw with its span inside a frame that ends at `stop` (a payload may be cut)."""
+        if flaw.span.stop <= stop:
+            return flaw
+        return Flaw(flaw.kind, Span(self.side, min(flaw.span.start, stop), stop), flaw.detail)
+
+    def _end_data(self, under: _Under, fin: bool, complete: bool) -> None:
+        if complete and self._packed:
+            if fin:
+                self._inflate(_SYNC, under)
+            if self._packed and (
+                self._inflated > MAX_INFLATED
+                or (self._inflated > RATIO_FROM and self._inflated > MAX_RATIO * max(self._wire, 1))
+            ):
+                self._flaws.append(Flaw("inflate-limit", self._payload_span(under)))
+                self._give_up()
+        if not fin:
+            return
+        if complete and self._utf8 and self._decoder is not None and self._decoder.getstate()[0]:
+            last = under.payload_start + under.length
+            self._bad_text(max(under.start, last - len(self._decoder.getstate()[0])), under, self._packed)
+        if not self._takeover:
+            self._inflater = None
+        self._message = None
+        self._packed = self._utf8 = False
+        self._decoder = None
+
+    def _end_close(self, under: _Under, complete: bool) -> None:
+        self.closed = complete
+        kept = self._kept
+        at = under.payload_start
+        if under.length == 1:
+            self._flaws.append(Flaw("bad-close-length", Span(self.side, at, at + 1)))
+        if len(kept) < 2:
+            return
+        code = kept[0] << 8 | kept[1]
+        if not is_sendable(code):
+            self._flaws.append(Flaw("bad-close-code", Span(self.side, at, at + 2), str(code)))
+        try:
+            getincrementaldecoder("utf-8")().decode(bytes(kept[2:]), complete and under.length <= MAX_PAYLOAD)
+        except UnicodeDecodeError as fault:
+            self._flaws.append(Flaw("invalid-utf8", Span(self.side, at + 2 + fault.start, at + 3 + fault.start)))
+
+
+_DERAILING = frozenset(
+    {"reserved-bits", "bad-opcode", "control-fragmented", "control-too-long", "non-minimal-length", "length-high-bit"}
+)
+
+
+def read_frames(
+    data: bytes, start: int, side: Side, deflate: DeflateParameters | None = None, *, joined_late: bool = False
+) -> list[Frame]:
+    """All frames from `start` to the end of `data`; they stop early after a close frame and where no frame stands."""
+    reader = FrameReader(side, deflate, everything=True, joined_late=joined_late)
+    found = reader.feed(data[start:] if start else data, start)
+    return found + reader.finish()
