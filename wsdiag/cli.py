@@ -64,17 +64,21 @@ def cli() -> None:
 @cli.command()
 @click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE|-]...")
 @formats(*FORMATS)
-@click.option("--keylog", type=click.Path(), metavar="FILE", help="TLS key log (SSLKEYLOGFILE) to decrypt captures with.")
+@click.option(
+    "--keylog", type=click.Path(), metavar="FILE", help="TLS key log (SSLKEYLOGFILE) to decrypt captures with."
+)
 @click.option("--follow", is_flag=True, help="Keep reading a growing log, like tail -F, and report as lines arrive.")
 @common
 def diagnose(**options: Any) -> None:
     """Tell one story from all FILEs (- or none: standard input)."""
 
     def run(console: Console) -> int:
-        from wsdiag.inputs import follow, read_all
+        from wsdiag.inputs import read_all
 
         files = tuple(options["files"])
         if options["follow"]:
+            from wsdiag.following import follow
+
             return follow(files, console)
         if not files and sys.stdin.isatty():
             click.echo(console.words.text("interface", "paste-prompt"), err=True)
@@ -130,9 +134,7 @@ def explain(**options: Any) -> None:
             near = difflib.get_close_matches(wanted.lower(), causes, n=3)
             raise WsdiagError("unknown-name", requested=wanted, near=", ".join(near))
         console.write(
-            explain_page(
-                cause.name, console.words, width=console.width, color=console.color, unicode=console.unicode
-            )
+            explain_page(cause.name, console.words, width=console.width, color=console.color, unicode=console.unicode)
         )
         return 0
 
@@ -151,9 +153,7 @@ def rules(**options: Any) -> None:
         if options["form"] == "json":
             console.write(rules_json(console.words))
         else:
-            console.write(
-                rules_table(console.words, width=console.width, color=console.color, unicode=console.unicode)
-            )
+            console.write(rules_table(console.words, width=console.width, color=console.color, unicode=console.unicode))
         return 0
 
     _run(run, options)

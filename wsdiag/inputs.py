@@ -4,29 +4,35 @@ Formats are read in `intake`, the story is told in `verdict`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, cast
 
-from wsdiag.console import Console
 from wsdiag.diagnose import diagnose_evidence
-from wsdiag.model import Connection, Evidence, Input, LogLine, Report, WsdiagError
+from wsdiag.intake.recognise import HEAD, recognise
+from wsdiag.model import CaptureSummary, Connection, Evidence, Input, LogLine, Note, Pairing, Report, WsdiagError
+
+
+class _Opened(NamedTuple):
+    source: str
+    stream: BinaryIO
+    kind: str
 
 
 def read_all(sources: Sequence[str], keylog: str | None = None) -> Report:
-    """The report on all sources; `-` is standard input."""
-    if sources.count("-") > 1:
+    """The report on all sources; `-` is standard input. Key logs among them open the captures beside them."""
+    if list(sources).count("-") > 1:
         raise WsdiagError("stdin-twice")
-    inputs: list[Input] = []
-    connections: list[Connection] = []
-    lines: list[LogLine] = []
-    for source in sources:
-        with opened(source) as stream:
-            evidence = read_stream(stream, source)
-        inputs += evidence.inputs
-        connections += [each._replace(id=len(connections) + number) for number, each in enumerate(evidence.connections)]
-        lines += evidence.lines
-    return diagnose_evidence(Evidence(tuple(inputs), tuple(connections), tuple(lines)))
+    with ExitStack() as stack:
+        inputs = []
+        for source in (*sources, *((keylog,) if keylog else ())):
+            stream = opened(source)
+            if source != "-":
+                stack.enter_context(stream)
+            inputs.append(_Opened(source, stream, recognise(_head(stream, source))))
+        return diagnose_evidence(gathered(inputs))
 
 
 def opened(source: str) -> BinaryIO:
@@ -42,19 +48,101 @@ def opened(source: str) -> BinaryIO:
         raise WsdiagError("file-not-found", path=source) from error
     except PermissionError as error:
         raise WsdiagError("no-permission", path=source) from error
+    except (OSError, ValueError) as error:
+        raise WsdiagError("cannot-read", path=source, detail=getattr(error, "strerror", "") or str(error)) from error
+
+
+def _head(stream: BinaryIO, source: str) -> bytes:
+    """The first bytes, left in the stream."""
+    try:
+        return cast(BufferedReader, stream).peek(HEAD)[:HEAD]
     except OSError as error:
         raise WsdiagError("cannot-read", path=source, detail=error.strerror or str(error)) from error
 
 
-def read_stream(stream: BinaryIO, source: str) -> Evidence:
-    """What one input holds, whatever it is."""
+def gathered(inputs: Sequence[_Opened]) -> Evidence:
+    """The evidence of all inputs; key logs are read first, since captures need them."""
+    keys = [each.stream.read(MAX_KEY_LOG) for each in inputs if each.kind == "keylog"]
+    told: list[Input] = []
+    connections: list[Connection] = []
+    lines: list[LogLine] = []
+    pairings: list[Pairing] = []
+    capture: CaptureSummary | None = None
+    for each in inputs:
+        if each.kind == "keylog":
+            told.append(Input(each.source, "keylog", (Note("keylog"),)))
+            continue
+        evidence = _read(each, keys)
+        base = len(connections)
+        told += evidence.inputs
+        connections += [found._replace(id=base + number) for number, found in enumerate(evidence.connections)]
+        pairings += [pair._replace(outer=base + pair.outer, inner=base + pair.inner) for pair in evidence.pairings]
+        lines += evidence.lines
+        capture = _sum(capture, evidence.capture)
+    return Evidence(tuple(told), tuple(connections), tuple(lines), capture, tuple(pairings))
+
+
+MAX_KEY_LOG = 64 * 1024 * 1024  # a browser's key log of a week; more is no key log
+
+
+def _read(each: _Opened, keys: Sequence[bytes]) -> Evidence:
+    if each.kind == "capture":
+        return read_capture(each.stream, each.source, keys)
+    if each.kind == "har":
+        from wsdiag.intake.har import read_har
+
+        return read_har(each.stream, each.source)
+    if each.kind == "raw":
+        from wsdiag.intake.paste import read_raw
+
+        return read_raw(each.stream, each.source)
     from wsdiag.intake.log import scan
     from wsdiag.intake.paste import read_lines
 
-    scanned = scan(stream, source)
-    return read_lines(source, scanned.lines, scanned.notes)
+    scanned = scan(each.stream, each.source)
+    if not scanned.total_lines and not scanned.lines:
+        raise WsdiagError("empty-input", source=each.source)
+    return read_lines(each.source, scanned.lines, scanned.notes)
 
 
-def follow(files: Sequence[str], console: Console) -> int:
-    """Report on a growing log as its lines arrive, until Ctrl-C."""
-    raise NotImplementedError
+def read_capture(stream: BinaryIO, source: str, keys: Sequence[bytes]) -> Evidence:
+    """All connections of a capture, opened with whatever key fits."""
+    from wsdiag.intake.survey import read_connections
+
+    reading = read_connections(stream, source)
+    connections = reading.connections
+    logs = (*keys, *reading.key_logs)
+    if logs:
+        from wsdiag.intake.decrypt import decrypt_connection
+        from wsdiag.intake.keylog import KeyLog
+
+        known = KeyLog.parse(b"\n".join(logs))
+        connections = tuple(decrypt_connection(each, known) or each for each in connections)
+    notes = (*reading.notes, *(note for each in connections[:MAX_TOLD] for note in each.notes))
+    return Evidence(
+        (Input(source, "capture", _unique(notes)),),
+        connections,
+        (),
+        reading.summary,
+        reading.pairings,
+    )
+
+
+MAX_TOLD = 100  # connections whose own notes are told with the input's
+
+
+def _unique(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """The notes without repetitions."""
+    return tuple({(note.name, *sorted(note.values.items())): note for note in notes}.values())
+
+
+def _sum(first: CaptureSummary | None, second: CaptureSummary | None) -> CaptureSummary | None:
+    if first is None or second is None:
+        return first or second
+    return CaptureSummary(
+        first.packets + second.packets,
+        first.bytes + second.bytes,
+        first.dropped + second.dropped,
+        first.truncated or second.truncated,
+        first.link if first.link == second.link else f"{first.link}, {second.link}",
+    )

@@ -469,6 +469,19 @@ class CaptureSummary(NamedTuple):
     link: str
 
 
+class Pairing(NamedTuple):
+    """Two connections with the same key: `outer` (its id) came first, `inner` is what the proxy made of it.
+
+    `lost` and `added` are names of header fields, in lower case, that only the outer or only the inner request has.
+    """
+
+    key: str
+    outer: int
+    inner: int
+    lost: tuple[str, ...]
+    added: tuple[str, ...]
+
+
 class Evidence(NamedTuple):
     """All that the intake makes of the user's inputs."""
 
@@ -476,6 +489,7 @@ class Evidence(NamedTuple):
     connections: tuple[Connection, ...] = ()
     lines: tuple[LogLine, ...] = ()
     capture: CaptureSummary | None = None
+    pairings: tuple[Pairing, ...] = ()
 
 
 # --- What we think of it ---------------------------------------------------------------------------------------------

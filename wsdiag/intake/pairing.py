@@ -8,24 +8,12 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from wsdiag.intake.flow import Flow
+from wsdiag.model import Pairing
 
 MAX_KEYS = 2048  # keys that wait for their other leg; it begins within the first one's life
 MAX_PAIRINGS = 1000  # pairs that are remembered: more of them repeat each other
 _KEY = re.compile(rb"\nsec-websocket-key[ \t]*:[ \t]*([^\r\n]{8,64}?)[ \t]*\r?\n", re.IGNORECASE)
 _NAME = re.compile(rb"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
-
-
-class Pairing(NamedTuple):
-    """Two connections with the same key: `outer` (its id) came first, `inner` is what the proxy made of it.
-
-    `lost` and `added` are names of header fields, in lower case, that only the outer or only the inner request has.
-    """
-
-    key: str
-    outer: int
-    inner: int
-    lost: tuple[str, ...]
-    added: tuple[str, ...]
 
 
 class _Leg(NamedTuple):

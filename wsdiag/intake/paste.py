@@ -3,10 +3,10 @@ into conversations. Notations are read in `dump`, quoted heads in `transcript`, 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from wsdiag.intake.dump import Dump, find_dumps
-from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Side, Stream
+from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Origin, Side, Stream
 from wsdiag.wire.identify import identify
 
 # First bytes that only a server, or only a client, begins with.
@@ -24,6 +24,7 @@ SERVER_SAID = (
     "did not receive a valid HTTP response",
 )
 CLIENT_SAID = ("HPE_INVALID_METHOD", "Invalid method encountered", "did not receive a valid HTTP request")
+MAX_RAW = 16 * 1024 * 1024  # raw bytes that are read; a capture has a format of its own
 CONTEXT_LINES = 12  # a stack trace stands between the message and the object's properties
 
 
@@ -63,6 +64,33 @@ def read_lines(source: str, lines: Sequence[LogLine], notes: tuple[Note, ...] = 
     told = tuple(line for index, line in enumerate(lines) if index not in consumed)
     kind = "dump" if dumps and not any(line.text.strip() for line in told) else "text"
     return Evidence((Input(source, "dump" if kind == "dump" else "text", notes),), tuple(connections), told)
+
+
+def read_raw(stream: BinaryIO, source: str) -> Evidence:
+    """Bytes as they went over the wire, in a file or piped in: one stream, or a request with its response behind it."""
+    data = stream.read(MAX_RAW + 1)
+    notes = [Note("raw-bytes", {"size": min(len(data), MAX_RAW)})]
+    cut = len(data) > MAX_RAW
+    if cut:
+        data = data[:MAX_RAW]
+        notes.append(Note("input-cut", {"limit": MAX_RAW}))
+    split = _response_behind(data)
+    talks = []
+    for piece, offset in ((data[:split], 0), (data[split:], split)) if split else ((data, 0),):
+        marks = (Mark(0, Origin(source)),)
+        last = offset + len(piece) == len(data)
+        stream_ = Stream(piece, marks, (), "cut" if cut and last else "open", True, True, len(piece))
+        talks.append(Talk(_side_of(piece), stream_, 0, (), "dump"))
+    return Evidence((Input(source, "dump", tuple(notes)),), tuple(pair(talks)))
+
+
+def _response_behind(data: bytes) -> int:
+    """Where a response begins behind a request in the same file; 0 when there is none."""
+    if identify(data).kind != "request":
+        return 0
+    end = data.find(b"\r\n\r\n")
+    start = data.find(b"HTTP/1.", end + 4) if end >= 0 else -1
+    return start if start > 0 and data[end + 4 : start].strip() == b"" else 0
 
 
 def from_dumps(source: str, dumps: Sequence[Dump]) -> Evidence:
