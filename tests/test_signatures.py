@@ -64,7 +64,6 @@ def test_a_signature_is_complete(signature: Signature) -> None:
     """Source, example and literal are there; names exist."""
     assert signature.source
     assert signature.examples
-    assert signature.counterexamples
     assert len(signature.literal) >= 3
     assert "\n" not in signature.literal
     assert signature.certainty in CERTAINTIES
@@ -88,13 +87,14 @@ def test_patterns_compile_in_re2(signature: Signature) -> None:
             re2.compile(pattern)
 
 
-@each_signature
-def test_every_example_is_found_by_its_signature(signature: Signature) -> None:
-    """Also without help of other signatures, with every named group that the pattern promises at least once."""
+@pytest.mark.parametrize("order", range(len(SIGNATURES)), ids=lambda order: name_of(SIGNATURES[order]))
+def test_every_example_is_found_by_its_signature(order: int) -> None:
+    """Even where a stronger one hides it in a report."""
+    signature = SIGNATURES[order]
     for example in signature.examples:
         assert signature.literal in example
-        mine = [found for found in found_in(example) if found.signature == signature]
-        assert mine, f"not found in {example!r}: {[(f.name, f.signature.literal) for f in found_in(example)]}"
+        lines = lines_of(example)
+        assert any(list(reported._matches(order, lines, position)) for position in range(len(lines))), example
 
 
 @each_signature

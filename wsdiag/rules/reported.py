@@ -106,11 +106,11 @@ def _index() -> tuple[_Entry, ...]:
 
 
 def _literal_of(block: str) -> str:
-    """The literal of a signature's block, read without parsing the rest; its line is `literal = '…'` or `"…"`."""
+    """The literal of a signature's block, read without parsing the rest: `literal = ` and a string on a line."""
     start = 0 if block.startswith("literal = ") else block.index("\nliteral = ") + 1
     line = block[start : block.index("\n", start)].removeprefix("literal = ")
     quote = line[0]
-    if quote == "'" or "\\" not in line:
+    if not line.startswith(quote * 3) and (quote == "'" or "\\" not in line):
         return line[1 : line.index(quote, 1)]
     import tomllib
 
@@ -171,6 +171,28 @@ def load() -> tuple[Signature, ...]:
 def literals() -> tuple[str, ...]:
     """The literals of all signatures, each once: what a big log is searched for."""
     return tuple(dict.fromkeys(entry.literal for entry in _index()))
+
+
+@cache
+def reaches() -> Mapping[str, tuple[int, int]]:
+    """Each literal with how many lines before and after it its signatures look (`near`, `unless`).
+
+    A literal reaches as far as any that it contains or that contains it: of two at one place only one is found first.
+    """
+    own: dict[str, tuple[int, int]] = {}
+    for position, entry in enumerate(_index()):
+        before = after = 0
+        if "\nnear = " in entry.block or "\nunless = " in entry.block:
+            within = _signature(position).within
+            before, after = (0, within) if within > 0 else (-within, 0)
+        known = own.get(entry.literal, (0, 0))
+        own[entry.literal] = max(known[0], before), max(known[1], after)
+    far = {literal: reach for literal, reach in own.items() if reach != (0, 0)}
+    for literal, (before, after) in far.items():
+        for other in own:
+            if other in literal or literal in other:
+                own[other] = max(own[other][0], before), max(own[other][1], after)
+    return own
 
 
 # --- Searching -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,307 @@
+"""Logs of any size become the lines that matter: one pass with RE2 over the bytes, in bounded memory. What the lines
+say is left to `rules.reported` and to the readers of dumps and transcripts.
+"""
+
+import io
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from wsdiag.intake.encoding import clean, decode, decode_lines, lines_of, unicode_encoding
+from wsdiag.model import LogLine, Note, Origin
+from wsdiag.rules import reported
+
+# A text up to this size is read whole and every line of it is kept; of a larger one only the lines that matter.
+SMALL = 1 << 20
+CHUNK = 256 << 10  # stays in a processor's cache, which is worth a third of the time
+# Searching releases the interpreter's lock: two threads search while the first one counts lines.
+THREADS = 2
+# A kept line is at most this long (around what was found in it): no wording and no useful dump is longer.
+LONGEST_LINE = 64 * 1024
+LEAD = 4 * 1024
+# A line longer than a chunk is searched in pieces that overlap by this; no literal is longer.
+OVERLAP = 256
+# The lines kept for one literal or marker; the others are counted. With 100 bytes a line this stays far below 100 MB.
+MOST_LINES_PER_LITERAL = 20_000
+MOST_BYTES = 24 << 20
+# Neighbours of a line with a head or a dump in it, and of any other line that matters.
+AROUND_BYTES = (3, 60)
+AROUND = (1, 3)
+# What shows that bytes or HTTP heads are quoted in a log: heads of handshakes, and dumps of "GET /", "HTTP/", TLS.
+MARKERS = (
+    rb"(?i:sec-websocket-[akvpe])",
+    rb"(?i:474554202f|485454502f31|47[ :,-]45[ :,-]54[ :,-]20[ :,-]2f|0x47, ?0x45, ?0x54)",
+    rb"(?i:\b1603(?:01|03)0[0-3][0-9a-f]{2}01|\b16[ :,-]03[ :,-]0[0-3][ :,-]|\\x16\\x03|0x16, ?0x03)",
+    rb"<Buffer (?:[0-9a-f]{2}|\.\.\.)",
+    rb"(?m)^(?:[<>] )?(?:HTTP/1\.[01] [1-5]\d\d|(?:GET|POST|HEAD|CONNECT) \S+ HTTP/1\.[01]\r?$)",
+)
+
+
+class Scanned(NamedTuple):
+    """What was read: the lines, whether they are all there are (`whole`), and how many there were in all."""
+
+    lines: list[LogLine]
+    notes: tuple[Note, ...]
+    whole: bool
+    total_lines: int
+
+
+def scan(stream: BinaryIO, source: str) -> Scanned:
+    """Read a log, plain or gzip: a small one whole, of a big one the lines that matter and their neighbours."""
+    notes: list[Note] = []
+    head, rest = _peek(stream)
+    if head.startswith(b"\x1f\x8b"):
+        import gzip
+
+        notes.append(Note("gzip"))
+        head, rest = _peek(cast(BinaryIO, gzip.GzipFile(fileobj=rest, mode="rb")))
+    if len(head) <= SMALL:
+        decoded = decode(head)
+        lines = lines_of(decoded.text, source)
+        total = lines[-1].origin.line or 0 if lines else 0
+        return Scanned(lines, (*notes, *decoded.notes), True, total)
+    named = unicode_encoding(head[:1024])
+    if named is not None:
+        notes.append(Note("encoding", {"encoding": named.upper()}))
+    picked = _Picked()
+    _pick(_chunks(rest, named), picked)
+    texts, decoding = decode_lines([line for _, line in picked.lines])
+    lines = [
+        LogLine(clean(text).strip("\r"), Origin(source, number))
+        for (number, _), text in zip(picked.lines, texts, strict=True)
+    ]
+    notes += [*decoding, *picked.notes()]
+    return Scanned(lines, tuple(notes), False, picked.total)
+
+
+def _peek(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """The first bytes (one more than a small text has), and the stream from its start on."""
+    parts, size = [], 0
+    while size <= SMALL:
+        data = _read(stream, SMALL + 1 - size)
+        if not data:
+            break
+        parts.append(data)
+        size += len(data)
+    head = b"".join(parts)
+    if isinstance(stream, io.BufferedReader) and stream.seekable():
+        stream.seek(0)
+        return head, stream
+    return head, io.BufferedReader(_Rest(head, stream), CHUNK)
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """The next bytes; nothing more where a gzip is damaged or cut off."""
+    import zlib
+
+    try:
+        return stream.read(size)
+    except (EOFError, zlib.error):
+        return b""
+    except OSError:
+        if hasattr(stream, "mtime"):  # gzip.BadGzipFile; a file that cannot be read is the caller's problem
+            return b""
+        raise
+
+
+class _Rest(io.RawIOBase):
+    """A stream that cannot be turned back, with the first bytes that were read from it put in front again."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self.head = head
+        self.stream = stream
+
+    def readable(self) -> bool:
+        """It is for reading."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one read goes."""
+        size = len(buffer)
+        if self.head:
+            data, self.head = self.head[:size], self.head[size:]
+        else:
+            data = _read(self.stream, size)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Chunk(NamedTuple):
+    """Whole lines (or, of an endless line, a piece: `ends` is False; `overlap` bytes of it were searched before)."""
+
+    data: bytes
+    ends: bool
+    overlap: int
+
+
+def _chunks(stream: BinaryIO, named: str | None) -> Iterator[_Chunk]:
+    """The stream in chunks of whole lines, as UTF-8 where it is UTF-16 or UTF-32."""
+    overlap = b""
+    for data in _blocks(stream, named):
+        yield _Chunk(overlap + data if overlap else data, data.endswith(b"\n"), len(overlap))
+        overlap = data[max(data.rfind(b"\n") + 1, len(data) - OVERLAP) :]
+
+
+def _blocks(stream: BinaryIO, named: str | None) -> Iterator[bytes]:
+    """Blocks that end with a line, unless the line is longer than a block."""
+    if named is None:
+        while data := stream.read(CHUNK):
+            yield data if data.endswith(b"\n") else data + stream.readline(CHUNK)
+        return
+    text = io.TextIOWrapper(stream, encoding=named, errors="replace", newline="\n")
+    while characters := text.read(CHUNK):
+        yield (characters + text.readline(CHUNK)).encode("utf-8", "replace")
+
+
+@cache
+def _neighbours() -> Mapping[bytes, tuple[int, int]]:
+    """How many lines before and after a line with this literal belong to it: as far as its signatures look."""
+    found = reported.reaches()
+    return {
+        literal.encode(): (max(AROUND[0], before), max(AROUND[1], after)) for literal, (before, after) in found.items()
+    }
+
+
+@cache
+def _searcher() -> Any:
+    """All literals and markers as one RE2 automaton over bytes; None where RE2 is not installed."""
+    try:
+        import re2
+    except ImportError:  # pragma: no cover - a system without the wheel
+        return None
+    options = re2.Options()
+    options.max_mem = reported.AUTOMATON_BYTES
+    options.never_capture = True
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    literals = sorted((literal.encode() for literal in reported.literals()), key=len, reverse=True)
+    return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
+
+
+def _search(chunk: _Chunk) -> tuple[_Chunk, list[tuple[int, int]], int]:
+    """Where literals and markers stand in the chunk, and how many lines end in it."""
+    searcher = _searcher()
+    if searcher is None:  # pragma: no cover
+        searcher = _slow_searcher()
+    return chunk, [match.span() for match in searcher.finditer(chunk.data)], chunk.data.count(b"\n")
+
+
+@cache
+def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
+    """The same for Python's own engine."""
+    literals = sorted((literal.encode() for literal in reported.literals()), key=len, reverse=True)
+    markers = [marker.replace(b"(?m)^", b"(?:^|\n)").replace(b"\r?$", b"") for marker in MARKERS]
+    return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
+
+
+def _searched(chunks: Iterator[_Chunk]) -> Iterator[tuple[_Chunk, list[tuple[int, int]], int]]:
+    """Search the chunks, some ahead of the others, and give them back in their order."""
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    _searcher()
+    waiting: deque[Future[tuple[_Chunk, list[tuple[int, int]], int]]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(_search, chunk))
+            if len(waiting) > THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Picked:
+    """The lines that are kept, and the counts of those that are not."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, bytes]] = []
+        self.total = 0
+        self.cut = 0
+        self.left_out = 0
+        self.bytes = 0
+        self.seen: dict[bytes, int] = {}
+
+    def keep(self, number: int, line: bytes, around: int = 0) -> None:
+        """Keep a line; of a very long one the part around the byte `around`."""
+        if len(line) > LONGEST_LINE:
+            start = max(0, around - LEAD)
+            line = line[start : start + LONGEST_LINE]
+            self.cut += 1
+        self.bytes += len(line)
+        self.lines.append((number, line))
+
+    def wanted(self, what: bytes) -> bool:
+        """True until too many lines with this literal or marker were kept."""
+        count = self.seen[what] = self.seen.get(what, 0) + 1
+        if count > MOST_LINES_PER_LITERAL or self.bytes > MOST_BYTES:
+            self.left_out += 1
+            return False
+        return True
+
+    def notes(self) -> list[Note]:
+        """What there is to say about the reading."""
+        notes = [Note("log-scanned", {"count": self.total, "kept": len(self.lines)})]
+        if self.cut:
+            notes.append(Note("line-cut", {"count": self.cut, "limit": LONGEST_LINE}))
+        if self.left_out:
+            notes.append(Note("lines-left-out", {"count": self.left_out}))
+        return notes
+
+
+def _pick(chunks: Iterator[_Chunk], picked: _Picked) -> None:
+    """Keep the lines that hold something, and their neighbours, each once and in order."""
+    neighbours = _neighbours()
+    before_this = b""  # the chunk in front, for neighbours in it
+    number = 1  # of the chunk's first line
+    kept = 0  # the number of the last line kept
+    until = 0  # lines up to this number are neighbours of one that was kept
+    for chunk, spans, ended in _searched(chunks):
+        data = chunk.data
+        position, here = 0, number  # the start of a line, and that line's number
+        for start, stop in spans:
+            if stop <= chunk.overlap or start < position:
+                continue  # found in the piece before, or in a line that is kept already
+            what = data[start:stop]
+            if data.startswith(b"\n", start):
+                start += 1
+            if not picked.wanted(what if what in neighbours else b""):
+                continue
+            before, after = neighbours.get(what, AROUND_BYTES)
+            line_start = data.rfind(b"\n", 0, start) + 1
+            while here <= until and position < line_start:
+                position = _keep(picked, here, data, position)
+                kept, here = here, here + 1
+            here += data.count(b"\n", position, line_start)
+            for other, line in _lines_before(before_this, data, line_start, here, min(before, here - 1 - kept)):
+                picked.keep(other, line)
+            position = _keep(picked, here, data, line_start, start)
+            kept, until, here = here, max(until, here + after), here + 1
+        while here <= until and position < len(data):
+            position = _keep(picked, here, data, position)
+            kept, here = here, here + 1
+        number += ended
+        picked.total = number - (1 if chunk.ends else 0)
+        before_this = data
+
+
+def _keep(picked: _Picked, number: int, data: bytes, start: int, around: int | None = None) -> int:
+    """Keep the line that begins at `start`; the start of the next one."""
+    end = data.find(b"\n", start)
+    end = len(data) if end < 0 else end
+    picked.keep(number, data[start:end], 0 if around is None else around - start)
+    return end + 1
+
+
+def _lines_before(earlier: bytes, data: bytes, end: int, number: int, count: int) -> list[tuple[int, bytes]]:
+    """The `count` lines in front of the line that begins at `end` of the data and has that number."""
+    lines: list[tuple[int, bytes]] = []
+    while len(lines) < count:
+        if end <= 0:
+            if not earlier.endswith(b"\n"):
+                break
+            data, end, earlier = earlier, len(earlier), b""
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        lines.append((number - len(lines) - 1, data[start : end - 1]))
+        end = start
+    return lines[::-1]
