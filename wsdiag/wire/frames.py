@@ -44,10 +44,12 @@ RATIO_FROM = 2**20  # bytes below which the ratio is not looked at: small messag
 INFLATE_STEP = 2**20  # bytes inflated in one go
 TEXT_WINDOW = 64  # bytes looked at to tell text from a frame
 MIN_TEXT = 4
+SMALL = 1000  # bytes of a compressed message that is inflated at once: it cannot become more than 1 MiB
 UNMASK_STEP = 2**16  # bytes unmasked in one go
 
 _SYNC = b"\x00\x00\xff\xff"  # RFC 7692 section 7.2.2
 _HIGH = [int.from_bytes(b"\x80" * size, "little") for size in range(126)]
+_WHOLE = [(1 << 8 * size) - 1 for size in range(126)]
 _REPEAT = [int.from_bytes(b"\x01\x00\x00\x00" * 32, "little") & ((1 << 8 * size) - 1) for size in range(126)]
 
 
@@ -111,8 +113,8 @@ class FrameReader:
     """
 
     __slots__ = (
-        "_buffer", "_decoder", "_deflate", "_derailed", "_flaws", "_inflated", "_inflater", "_joined_late", "_kept",
-        "_lost_bytes", "_message", "_notable", "_packed", "_seen", "_takeover", "_under", "_utf8", "_wire", "bytes",
+        "_buffer", "_decoder", "_deflate", "_derailed", "_failure", "_flaws", "_inflated", "_inflater",
+        "_joined_late", "_kept", "_lost_bytes", "_message", "_notable", "_packed", "_seen", "_takeover", "_under", "_utf8", "_wire", "bytes",
         "closed", "everything", "frames", "lost", "side", "stop",
     )  # fmt: skip
 
@@ -152,6 +154,7 @@ class FrameReader:
         self._inflater: _Decompress | None = None
         self._inflated = 0
         self._wire = 0
+        self._failure = ""  # why a message did not inflate, when that was tried all at once
 
     # -- bytes in --
 
@@ -199,7 +202,8 @@ class FrameReader:
     def _read(self, data: bytes, at: int, offset: int, out: list[Frame], final: bool) -> None:
         end = len(data)
         unmarked = not self.everything
-        high, repeat, from_bytes = _HIGH, _REPEAT, int.from_bytes
+        high, repeat, whole, from_bytes = _HIGH, _REPEAT, _WHOLE, int.from_bytes
+        inflating, from_server = self._deflate is not None, self.side != CLIENT
         frames = size = 0
         while at < end and not (self.closed or self.lost):
             before = at
@@ -231,7 +235,7 @@ class FrameReader:
                                 value ^= from_bytes(data[start - 4 : start], "little") * repeat[length]
                                 if value & high[length]:
                                     try:
-                                        value.to_bytes(length, "little").decode()
+                                        (value & whole[length]).to_bytes(length, "little").decode()
                                     except UnicodeDecodeError:
                                         break
                             else:
@@ -248,6 +252,18 @@ class FrameReader:
                                     payload.decode()
                                 except UnicodeDecodeError:
                                     break
+                    elif (
+                        (first == 0xC1 or first == 0xC2)
+                        and inflating
+                        and length <= SMALL
+                        and (from_server or second > 127)
+                    ):
+                        payload = data[start:stop]
+                        if second & 0x80:
+                            payload = unmask(payload, data[start - 4 : start])
+                        if not self._inflates(payload, first == 0xC1):
+                            break
+                        inflating = self._deflate is not None
                     elif first != 0x82 and ((first != 0x89 and first != 0x8A) or length > 125):
                         break
                     frames += 1
@@ -269,6 +285,30 @@ class FrameReader:
         self.bytes += size
         if not (self.closed or self.lost):
             self.stop = offset + at
+
+    def _inflates(self, payload: bytes, text: bool) -> bool:
+        """True when a small message of one frame inflates (to UTF-8, when it is text), else `_failure` says why not."""
+        inflater = self._inflater
+        if inflater is None:
+            from zlib import decompressobj
+
+            inflater = self._inflater = decompressobj(-15)
+        try:
+            content = inflater.decompress(payload + _SYNC)
+        except Exception:  # zlib.error, whose name would have to be imported here for each message
+            self._failure = "deflate-error"
+            return False
+        if text and not content.isascii():
+            try:
+                content.decode()
+            except UnicodeDecodeError:
+                self._failure = "invalid-utf8"
+                return False
+        if inflater.eof:
+            self._give_up()
+        elif not self._takeover:
+            self._inflater = None
+        return True
 
     def _begin(self, data: bytes, at: int, offset: int, final: bool, out: list[Frame]) -> int:
         """Read the head of the frame at `at`; where its payload begins, or -1 when more bytes are needed."""
@@ -405,6 +445,13 @@ class FrameReader:
 
         if self._inflated > MAX_INFLATED:
             return  # told when the frame ends
+        if self._failure:
+            if self._failure == "deflate-error" or self._utf8:
+                self._flaws.append(Flaw(self._failure, self._payload_span(under)))
+            self._utf8 = False
+            if self._failure == "deflate-error":
+                self._give_up()
+            return
         if self._inflater is None:
             self._inflater = decompressobj(-15)
         try:
@@ -420,6 +467,8 @@ class FrameReader:
                     self._give_up()
                     return
         except error:
+            # what came out before the error is no text to judge
+            self._flaws = [flaw for flaw in self._flaws if flaw.kind != "invalid-utf8"]
             self._flaws.append(Flaw("deflate-error", self._payload_span(under)))
             self._give_up()
 
@@ -514,6 +563,7 @@ class FrameReader:
         self._message = None
         self._packed = self._utf8 = False
         self._decoder = None
+        self._failure = ""
 
     def _end_close(self, under: _Under, complete: bool) -> None:
         self.closed = complete
