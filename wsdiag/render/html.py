@@ -349,9 +349,7 @@ class _Html:
                     yield line | {
                         "id": _anchor(connection, side, each.offset),
                         "offset": f"{each.offset:04x}",
-                        "pieces": _runs(
-                            [(f"{byte:02x} ", place in each.marked) for place, byte in enumerate(each.data)]
-                        ),
+                        "pieces": _runs(pieces),
                         "ascii": each.text if row.kind == "hex" else "",
                         "note": note if number == 0 else "",
                         "links": links if begins or (number == 0 and links) else [],
