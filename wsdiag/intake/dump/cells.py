@@ -125,11 +125,16 @@ def fits_gutter(gutter: str, data: bytes) -> bool:
         gutter = gutter[1:-1]
     if not gutter:
         return False
+    if len(gutter) == len(data) and all(
+        byte == ord(char) or not 32 <= byte < 127 or (byte == 32 and char == ".")
+        for byte, char in zip(data, gutter, strict=True)
+    ):
+        return True
     shown = "".join(gutter.split()).replace("|", "") if b"|" not in data else "".join(gutter.split())
     wanted = [byte for byte in data if byte != 32]
     if len(shown) != len(wanted):
         # A byte that is shown as a blank (0xA0, or NUL in some tools) has vanished with the white space.
         printable = bytes(byte for byte in wanted if 32 < byte < 127).decode("ascii")
-        kept = "".join(char for char in shown if char in printable)
-        return bool(printable) and len(shown) < len(wanted) and kept == printable
+        kept = "".join(char for char in shown if char.isalnum())
+        return len(printable) >= 4 and len(shown) < len(wanted) and kept == "".join(filter(str.isalnum, printable))
     return all(byte == ord(char) or not 32 < byte < 127 for byte, char in zip(wanted, shown, strict=True))

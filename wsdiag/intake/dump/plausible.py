@@ -81,3 +81,20 @@ def _identified(data: bytes) -> bool:
 
     found = identify(data[:1024])
     return found.sure == "certain" and found.kind not in _VAGUE
+
+
+_REQUEST = tuple(start for start in _STARTS if start[-1:] == b" " and start[:5] != b"PROXY")
+
+
+def is_request(data: bytes) -> bool:
+    """True when the bytes begin as only a client's do: a request, a ClientHello, a PROXY header."""
+    return (
+        data.startswith((*_REQUEST, b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"))
+        or (data[:2] == b"\x16\x03" and data[5:6] == b"\x01")
+        or (data[:1] in (b"\x81", b"\x82") and len(data) > 1 and data[1] & 0x80 > 0)
+    )
+
+
+def is_response(data: bytes) -> bool:
+    """True when the bytes begin as only a server's do: a status line, a ServerHello."""
+    return data.startswith(b"HTTP/") or (data[:2] == b"\x16\x03" and data[5:6] == b"\x02")

@@ -214,6 +214,8 @@ def _plain(
     size = len(digits)
     last = line
     while not content[stop:].strip(" \t\\\"'") and last + 1 < len(text):
+        if _indent(text[last + 1]) != _indent(content) and not content[:start].strip():
+            break  # the other direction of a followed stream
         body = text.body(last + 1).strip()
         more = rx(r"[\"']?([0-9a-fA-F]{1,}+)[\"']?").match(body)
         rest = body[more.end() :] if more else ""
@@ -226,6 +228,8 @@ def _plain(
             last += 1
             content = text[last]
             stop = content.index(glued) + len(glued)
+            break
+        if _ends(pieces, more.group(1)):
             break
         rows.append((size // 2, last + 1))
         pieces.append(more.group(1))
@@ -247,7 +251,32 @@ def _plain(
         return None
     if not data:
         return None
-    return inline(text, line, start, stop, data, notation, notes, cut=cut, last=last, rows=rows)
+    dump = inline(text, line, start, stop, data, notation, notes, cut=cut, last=last, rows=rows)
+    before = text[line][:start]
+    return dump if before.strip() else dump._replace(indent=before)
+
+
+def _indent(content: str) -> str:
+    return content[: len(content) - len(content.lstrip())]
+
+
+# Wrapped hex is not wider than this; longer lines are one record each (tshark -T fields -e tcp.payload).
+_WIDEST_WRAP = 160
+
+
+def _ends(pieces: list[str], following: str) -> bool:
+    """True when the hex on the next line is another record: the lines so far are no equally wide, wrapped ones."""
+    width = len(pieces[0])
+    if len(pieces) > 1 and (len(pieces[-1]) < len(pieces[1]) or len(following) > len(pieces[1])):
+        return True
+    start = following[:64]
+    begins = bytes.fromhex(start[: len(start) // 2 * 2])
+    fresh = rx(r"HTTP/1\.[01] \d\d\d |[A-Z]{3,7} /").match(begins.decode("latin-1")) or (
+        begins[:2] in (b"\x15\x03", b"\x16\x03", b"\x17\x03") and begins[2:3] < b"\x05"
+    )
+    if fresh and len(following) != width:
+        return True
+    return pieces[-1].endswith("0d0a0d0a") and (width > _WIDEST_WRAP or len(pieces) > 1)
 
 
 # A terminal or a chat program breaks lines at this width or later.
