@@ -12,6 +12,7 @@ from wsdiag.model import (
     Evidence,
     Exchange,
     Hit,
+    Http2Preface,
     LogLine,
     Origin,
     Report,
@@ -29,6 +30,10 @@ BODY_STATUSES = range(400, 600)
 def diagnose_connection(connection: Connection) -> ConnectionReport:
     """One connection's own report."""
     exchange = read(connection)
+    if any(isinstance(element, Http2Preface) for element in exchange.client):
+        from wsdiag.wire.h2websocket import show_websockets
+
+        exchange = show_websockets(exchange)
     verdicts: Verdicts = [(rule.cause, rule.certainty, found) for rule, found in judge(exchange)]
     verdicts += _said_in_body(exchange)
     return conclude_connection(exchange, verdicts)

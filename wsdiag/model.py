@@ -429,6 +429,7 @@ def wants_upgrade(request: Request) -> bool:
     """True when the request shows any sign of a WebSocket handshake."""
     return any(
         header.name.text.lower().startswith("sec-websocket-")
+        or (header.name.text == ":protocol" and header.value.text.lower() == "websocket")  # RFC 8441
         or (header.name.text.lower() == "upgrade" and "websocket" in header.value.text.lower())
         for header in request.head.headers
     )

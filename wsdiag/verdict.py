@@ -283,6 +283,11 @@ def conclude_report(
         for found in report.findings
         if found.certainty != "possible" or found.places
     ]
+    if any(report.verdict == "healthy" for report in reports):
+        # Beside a WebSocket that works, a visitor who said nothing is nobody to ask about.
+        from_connections = [
+            each for each in from_connections if each.certainty != "possible" or each.name not in STRAYS
+        ]
     findings = [story.filled(found) for found in _merged((*told, *from_connections))]
     findings = _explained(findings)
     for report in reports:
@@ -335,6 +340,21 @@ def _as_hit(found: Finding, report: ConnectionReport) -> Hit:
         if each.certainty == "possible" and not each.places
     )
     return Hit((), found.values, found.variant, candidates=candidates)
+
+
+def _reached_in_the_end(findings: list[Finding], reports: Sequence[ConnectionReport]) -> list[Finding]:
+    """A refusal at a port that another connection reached (IPv6 first, then IPv4; a restart) is only a warning."""
+    reached = {
+        report.exchange.connection.server_endpoint.port
+        for report in reports
+        if report.verdict == "healthy" and report.exchange.connection.server_endpoint is not None
+    }
+    return [
+        each._replace(severity="warning")
+        if each.name in ("connection-refused", "connect-timeout") and each.values.get("port") in reached
+        else each
+        for each in findings
+    ]
 
 
 def _after_handshake(hit: Hit, causes: dict[str, Cause]) -> Hit:

@@ -37,7 +37,18 @@ class Following:
     ones are only read for faults. `keep_tls`: TLS records are kept, because keys may open them.
     """
 
-    __slots__ = ("buffered", "emit", "emitted", "keep_frames", "keep_tls", "learned", "passed", "ports", "seen")
+    __slots__ = (
+        "buffered",
+        "emit",
+        "emitted",
+        "hosts",
+        "keep_frames",
+        "keep_tls",
+        "learned",
+        "passed",
+        "ports",
+        "seen",
+    )
 
     def __init__(
         self,
@@ -55,6 +66,7 @@ class Following:
         self.passed: deque[Flow] = deque()
         self.buffered = 0  # bytes kept for all connections that are not finished
         self.emitted = 0
+        self.hosts: set[str] = set()  # servers of the first connections that were reported
         self.seen = 0
 
     # --- bytes come in -----------------------------------------------------------------------------------------------
@@ -222,13 +234,19 @@ class Following:
 
     def close(self) -> None:
         """The capture is over: what was set aside is reported if its port is one of ours, or if there is little else."""
-        few = not self.emitted and self.seen <= FEW
+        small = self.seen <= FEW
+        few = not self.emitted and small
+        servers = set(self.hosts)
         for flow in self.passed:
-            if few or flow.server_port in self.learned:
+            # In a small capture, what the server (a proxy, perhaps) did itself beside the handshake is its other leg.
+            behind = small and flow.endpoints()[0].host in servers
+            if few or behind or flow.server_port in self.learned:
                 self._emit(flow)
         self.passed.clear()
 
     def _emit(self, flow: Flow) -> None:
+        if len(self.hosts) < FEW:
+            self.hosts.add(flow.endpoints()[1].host)
         flow.id = self.emitted
         self.emitted += 1
         self.emit(flow)
@@ -238,7 +256,7 @@ def _agreed_deflate(head: bytes):  # type: ignore[no-untyped-def]
     """How permessage-deflate was agreed, by the 101's bytes."""
     if b"permessage-deflate" not in head:
         return None
-    from wsdiag.model import SERVER, Connection, Stream
+    from wsdiag.model import Connection, Stream
     from wsdiag.wire.exchange import read
     from wsdiag.wire.handshake import deflate_parameters
 

@@ -2,6 +2,7 @@
 `response`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,10 +154,21 @@ def not_a_websocket_client(exchange: Exchange) -> Iterator[Hit]:
             detail=first.detail or first_text(exchange, first),
             **port_of(exchange),
         )
+    elif first is None and _left_silently(exchange):
+        yield hit(Span(CLIENT, 0, 0), variant="nothing-sent", certainty="possible", **port_of(exchange))
     elif isinstance(first, Unknown) and exchange.connection.kind == "capture" and _server_refused(exchange):
         yield hit(
             first.span, variant="unknown", certainty="likely", detail=first_text(exchange, first), **port_of(exchange)
         )
+
+
+def _left_silently(exchange: Exchange) -> bool:
+    """True when the client connected and left without a byte: a health check, a scan, an unused pre-connection."""
+    connection = exchange.connection
+    transport = connection.transport
+    if transport is None or transport.opening != "established" or transport.closer != CLIENT:
+        return False
+    return not connection.client.data and not connection.client.total and whole_server_silence(exchange)
 
 
 def _server_refused(exchange: Exchange) -> bool:
@@ -478,7 +490,9 @@ def _early_frame(exchange: Exchange) -> Frame | None:
     for element in exchange.client:
         if not isinstance(element, Frame):
             continue
-        if response is None or response.status != 101:
+        if response is None:
+            return element if exchange.server or whole_server_silence(exchange) else None
+        if response.status != 101:
             return element
         sent, answered = client.origin_at(element.span.start), server.origin_at(response.span.start)
         if (
@@ -535,6 +549,7 @@ def flash_policy_request(element: Foreign) -> Iterator[Hit]:
         yield hit(element.span)
 
 
+_OLD_PACKET = re.compile(rb'\d{1,6}:0\{"sid"')
 ENGINE_IO_ERRORS = {b'"code":0': "transport", b'"code":3': "bad-request", b'"code":5': "version"}
 
 
@@ -588,6 +603,12 @@ def socketio_mismatch(exchange: Exchange) -> Iterator[Hit]:
                 server=answered_by(response),
                 **port_of(exchange),
             )
+    if speaks and request is not None and response is not None and response.status == 200:
+        # Engine.IO 3 (Socket.IO 2) puts the length in front of each packet: 96:0{"sid":…
+        older = _OLD_PACKET.match(response.content) is not None
+        if older and "EIO=4" in target:
+            yield hit(request.target.span, response.body or response.span, variant="version", version="4", got="3",
+                      **port_of(exchange))  # fmt: skip
     if not speaks and request is not None and accepted(exchange):
         for frame in exchange.server:
             if isinstance(frame, Frame):

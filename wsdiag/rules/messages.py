@@ -13,6 +13,8 @@ IDLE_TO_BELIEVE = 1.5
 # An exception in a handler closes the connection within this time of the frame that raised it.
 CRASH_WITHIN = 0.5
 CLOSES = ("abnormal-closure", "server-error-close", "idle-timeout")
+# The smallest limits of servers are 64 KiB (Tornado 10 MiB, websockets 1 MiB, Workerman 10 MiB, Spring 64 KiB).
+LARGE_MESSAGE = 64 * 1024
 # A stream that is no frames at all breaks several rules at once; these are then only its echo.
 NOT_FRAMES = ("response-garbage-after",)
 
@@ -185,6 +187,13 @@ def message_too_big(exchange: Exchange) -> Iterator[Hit]:
         values: dict[str, Any] = {"size": largest} if largest else {}
         yield hit(frame.span, blame=frame.span.side, code=1009, reason=_reason(frame), side=frame.span.side, **values)
         return
+    # A server that reads a length beyond its limit does not wait for the message.
+    if _cut_off(exchange):
+        announced = [each for each in _frames(exchange, CLIENT) if each.opcode < 8 and each.length >= LARGE_MESSAGE]
+        if announced and not announced[-1].complete:
+            frame = announced[-1]
+            head = Span(CLIENT, frame.span.start, frame.span.stop - min(len(frame.payload), frame.length))
+            yield hit(head, variant="announced", certainty="likely", size=frame.length, side=CLIENT)
 
 
 @rule("WS611", on=Exchange, blame="server", ref="RFC 6455 section 7.4.1 (1011)", masks=("abnormal-closure",))

@@ -15,7 +15,7 @@ def stripped_signs(request: Request) -> list[str]:
     and only counts together with `Origin` (browsers send it with a WebSocket or a cross-site fetch) and HTTP/1.0.
     """
     head = request.head
-    if not head.complete:
+    if not head.complete or request.version.text == "HTTP/2":
         return []
     upgrade = "websocket" in head.tokens("upgrade")
     connection = "upgrade" in head.tokens("connection")

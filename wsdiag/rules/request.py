@@ -271,22 +271,6 @@ def origin_rejected(exchange: Exchange) -> Iterator[Hit]:
     }
     if b"origin" in head:
         yield hit(origin.value.span, response.body or response.span, **values)
-    elif response.status == 403 and wants_upgrade(request) and _foreign_origin(request):
-        if answered_by(response) != "uvicorn":
-            yield hit(
-                origin.value.span,
-                Span(SERVER, response.span.start, response.head.span.start),
-                variant="foreign-origin",
-                certainty="likely",
-                **values,
-            )
-
-
-def _foreign_origin(request: Request) -> bool:
-    """True when Origin's host and port are not the ones in Host."""
-    origin = request.head.value("origin").partition("://")[2].rstrip("/").lower()
-    host = request.head.value("host").lower()
-    return bool(origin) and bool(host) and origin != host
 
 
 @rule(

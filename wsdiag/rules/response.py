@@ -6,7 +6,15 @@ from typing import Any
 from wsdiag.model import SERVER, Blame, Exchange, Frame, Hit, Response, Span, Unknown, wants_upgrade
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text
-from wsdiag.rules.situation import accepted, answered_by, attempt, came_through_proxy, first_element, port_of
+from wsdiag.rules.situation import (
+    accepted,
+    answered_by,
+    attempt,
+    came_through_proxy,
+    first_element,
+    foreign_origin,
+    port_of,
+)
 from wsdiag.rules.status import cause_of_status
 from wsdiag.wire.handshake import SAMPLE_ACCEPT, SAMPLE_KEY, accept_for, agreed_extensions, extensions
 
@@ -22,7 +30,7 @@ def refused(exchange: Exchange, cause: str) -> tuple[Span, Response] | None:
     quoted it: an ordinary page in a capture is none of our business.
     """
     response = exchange.response
-    if response is None or cause_of_status(response.status) != cause:
+    if response is None or cause_of_status(response.status) != cause or accepted(exchange):
         return None
     request = exchange.request
     if request is not None:
@@ -164,7 +172,10 @@ def response_auth(exchange: Exchange) -> Iterator[Hit]:
         )
     else:
         variant = "cloudflare" if server == "cloudflare" else ""
-        yield hit(where, variant=variant, candidates=("origin-rejected", "wrong-path"), **values)
+        # A page of another host (or port) is the usual reason for 403; without an Origin there is none to refuse.
+        foreign = exchange.request is not None and foreign_origin(exchange.request)
+        candidates = ("origin-rejected", "wrong-path") if foreign else ("wrong-path", "origin-rejected")
+        yield hit(where, variant=variant, candidates=candidates, **values)
 
 
 @rule(

@@ -58,8 +58,13 @@ def attempt(exchange: Exchange) -> Request | None:
 
 
 def accepted(exchange: Exchange) -> bool:
-    """True for a 101 whose Sec-WebSocket-Accept is right (or cannot be checked, as the request was not seen)."""
+    """True for a 101 whose Sec-WebSocket-Accept is right, or cannot be checked as the request was not seen.
+
+    Inside HTTP/2 it is a 200.
+    """
     response = exchange.response
+    if response is not None and response.version.text == "HTTP/2":
+        return response.status == 200 and attempt(exchange) is not None  # RFC 8441 section 5: no key, no accept
     if response is None or response.status != 101:
         return False
     accept = response.head.value("sec-websocket-accept")
@@ -84,6 +89,13 @@ def came_through_proxy(request: Request) -> bool:
 def answered_by(response: Response | None) -> str:
     """The Server header of the answer, or the empty string."""
     return response.head.value("server") if response is not None else ""
+
+
+def foreign_origin(request: Request) -> bool:
+    """True when Origin's host and port are not the ones in Host."""
+    origin = request.head.value("origin").partition("://")[2].rstrip("/").lower()
+    host = request.head.value("host").lower()
+    return bool(origin) and bool(host) and origin != host
 
 
 def whole(span_side: Side, exchange: Exchange) -> Span:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from wsdiag.model import CLIENT, SERVER, Candidate, Exchange, Hit, Span
+from wsdiag.model import CLIENT, SERVER, Candidate, Certainty, Exchange, Hit, Span
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.situation import attempt, port_of, server_ended, whole_server_silence
 
@@ -127,13 +127,16 @@ def no_response(exchange: Exchange) -> Iterator[Hit]:
     end = transport.closed_at if transport.closed_at is not None else transport.last_at
     waited = end - transport.request_at if end is not None else 0.0
     gave_up = transport.closer == CLIENT
-    if not gave_up and (transport.closer is not None or waited < SLOW_ANSWER):
+    if transport.closer is not None and not gave_up:
         return
+    # Until somebody gives up, or has waited long, the answer may still be on its way when the capture ends.
+    certainty: Certainty | None = None if gave_up or waited >= SLOW_ANSWER else "possible"
     candidates = ["handler-never-accepts", "listener-wrong-protocol", "client-closed-early"]
     if waited < SLOW_ANSWER:
         candidates = ["client-closed-early", "handler-never-accepts", "listener-wrong-protocol"]
     yield hit(
         asked,
+        certainty=certainty,
         candidates=tuple(Candidate(each, values=port_of(exchange)) for each in candidates),
         seconds=round(waited, 1),
         **port_of(exchange),
