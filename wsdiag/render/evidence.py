@@ -25,7 +25,7 @@ MAX_LINE_BYTES = 4096
 # An excerpt of more rows no longer points at anything.
 MAX_EXCERPT_ROWS = 4
 # The column at which the annotations stand, where the bytes leave room for them.
-NOTE_COLUMN = 50
+NOTE_COLUMN = 46
 # Below this width the text column of a hexadecimal row is left out.
 HEX_TEXT_WIDTH = 76
 
@@ -181,9 +181,8 @@ class Evidence:
     def row(self, row: Row, told: Sequence[Telling], *, whole: bool) -> None:
         """One row of annotated bytes; `whole` shows all of a long line instead of the part around the mark."""
         marks = [(each.start, each.stop) for each in told if each.start < row.stop and row.start < each.stop]
-        # Carets below a whole line point at nothing in it.
         if row.kind == "line":
-            marks = [mark for mark in marks if not (mark[0] <= row.start and row.stop <= mark[1])]
+            marks = [mark for mark in marks if not covers(mark, row)]
         label = next((self._label(each.finding) for each in told if (each.start, each.stop) in marks), "")
         gutter = f"  {row.start:04x}  "
         hang = " " * len(gutter)
@@ -282,6 +281,18 @@ def row_note(row: Row, words: "Words") -> str:
         if words.has("report", key):
             return words.text("report", key, **row.values)
     return ""
+
+
+def covers(mark: tuple[int, int], row: Row) -> bool:
+    """True when the mark is about more than this row: marking all of it would point at nothing in it."""
+    return mark[0] <= row.start and row.stop <= mark[1]
+
+
+def diff_kind(line: str) -> str:
+    """The style of a line of a unified diff."""
+    if line.startswith(("--- ", "+++ ", "@@")):
+        return "kept"
+    return {"+": "added", "-": "removed"}.get(line[:1], "kept")
 
 
 def _touches(row: Row, start: int, stop: int) -> bool:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wsdiag.model import CLIENT, ConnectionReport, Endpoint, Finding, Place, Report, Side, Value, Verdict
 from wsdiag.render.annotate import SIDES, Row, Telling, side_rows, tellings
 from wsdiag.render.clean import clean, clean_block
-from wsdiag.render.evidence import Evidence, Pieces, pieces_of_bytes, pieces_of_text, row_note, window
+from wsdiag.render.evidence import (
+    Evidence,
+    Pieces,
+    covers,
+    diff_kind,
+    pieces_of_bytes,
+    pieces_of_text,
+    row_note,
+    window,
+)
 from wsdiag.render.hexdump import hex_rows
 from wsdiag.render.ladder import Arrow, label, ladder
 from wsdiag.render.layout import Page
@@ -332,7 +341,7 @@ class _Html:
                 data = row.data[:4096]
                 text = data[:-2] if data.endswith(b"\r\n") else data
                 # A mark over the whole head says nothing about a line; the links stand at its first line.
-                inner = [each for each in ranges if not (each[0] < row.start and row.stop < each[1])]
+                inner = [each for each in ranges if not covers(each, row)]
                 first = [link for link, each in zip(links, marks, strict=False) if each.start >= row.start]
                 yield line | {
                     "id": _anchor(connection, side, row.start),
@@ -417,8 +426,7 @@ def _opened(connected: ConnectionReport) -> float | None:
 
 
 def _diff_line(line: str) -> tuple[str, str]:
-    kind = "added" if line.startswith("+") else "removed" if line.startswith("-") else "kept"
-    return kind, clean_block(line)
+    return diff_kind(line), clean_block(line)
 
 
 def _finalize(value: Any) -> Any:

@@ -14,6 +14,7 @@ STYLES = {
     "mark": "1;31",
     "added": "32",
     "removed": "31",
+    "kept": "2",
     "head": "1",
     "code": "36",
     "dim": "2",

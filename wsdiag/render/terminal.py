@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsdiag.model import Finding, Input, Report, Value
 from wsdiag.render.annotate import SIDES
 from wsdiag.render.clean import clean, clean_block
-from wsdiag.render.evidence import Evidence
+from wsdiag.render.evidence import Evidence, diff_kind
 from wsdiag.render.layout import Page
 from wsdiag.render.story import Story, story
 
@@ -164,8 +164,7 @@ class _Telling:
     def _diff(self, change: str) -> None:
         """A diff as it is, from the first column, so that it can be copied and applied."""
         for line in clean_block(change).rstrip("\n").split("\n"):
-            kind = "added" if line.startswith("+") else "removed" if line.startswith("-") else "dim"
-            self.page.line((kind, line))
+            self.page.line((diff_kind(line), line))
 
     def _candidates(self, findings: Sequence[Finding]) -> None:
         if not findings:
