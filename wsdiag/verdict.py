@@ -288,6 +288,7 @@ def conclude_report(
         from_connections = [
             each for each in from_connections if each.certainty != "possible" or each.name not in STRAYS
         ]
+        from_connections = _reached_in_the_end(from_connections, reports)
     findings = [story.filled(found) for found in _merged((*told, *from_connections))]
     findings = _explained(findings)
     for report in reports:

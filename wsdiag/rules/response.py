@@ -253,6 +253,7 @@ GATEWAY_CANDIDATES: dict[int, tuple[str, ...]] = {
     on=Exchange,
     blame="proxy",
     ref="RFC 9110 section 15.6",
+    masks=("connection-refused", "connect-timeout"),
     symptom=True,
     candidates=("connection-refused", "server-error-close", "closed-without-response", "tls-to-plaintext"),
     next_steps=("ask-proxy-log", "ask-server-log"),

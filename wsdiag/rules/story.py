@@ -108,6 +108,7 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
     found: list[tuple[Cause, Certainty, Hit]] = []
     found += _wrong_door(story, causes)
     found += _scheme_against_listener(story, causes)
+    found += _upstream_unreachable(story, causes)
     if any(each.name == "response-bad-accept" for each in told):
         right = [
             each.exchange for each in story.reports if accepted(each.exchange) and each.exchange.request is not None
@@ -151,6 +152,32 @@ def _wrong_door(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Cer
         if scheme in OTHER_SCHEMES and values.get("port") in ports and values.get("port") not in established:
             more: dict[str, Any] = dict(values)
             found.append((causes["listener-wrong-protocol"], "certain", hit(*fact.hit.spans, variant="scheme", **more)))
+    return found
+
+
+UNREACHABLE = {"connection-refused": "refused", "connect-timeout": "timeout"}
+DROPPED = ("closed-without-response", "reset-after-request", "response-5xx-upstream", "no-response")
+
+
+def _upstream_unreachable(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
+    """While a client waited, its server (a proxy, then) tried in vain to reach another address."""
+    found: list[tuple[Cause, Certainty, Hit]] = []
+    for inner in story.reports:
+        proxy, upstream = inner.exchange.connection.client_endpoint, inner.exchange.connection.server_endpoint
+        tried = inner.exchange.connection.transport
+        if inner.primary not in UNREACHABLE or proxy is None or upstream is None or tried is None:
+            continue
+        for outer in story.reports:
+            server, waited = outer.exchange.connection.server_endpoint, outer.exchange.connection.transport
+            if outer.primary not in DROPPED or server is None or waited is None or server == upstream:
+                continue
+            start, moment, end = waited.request_at, tried.opened_at, waited.closed_at or waited.last_at
+            if server.host == proxy.host and start is not None and moment is not None and end is not None:
+                if start <= moment <= end:
+                    values: dict[str, Any] = {"upstream": f"{upstream.host}:{upstream.port}", "port": server.port}
+                    variant = UNREACHABLE[inner.primary]
+                    found.append((causes["response-5xx-upstream"], "certain", hit(variant=variant, **values)))
+                    return found
     return found
 
 
