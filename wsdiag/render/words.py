@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from wsdiag.model import Finding, NextStep, Note, Value, WsdiagError
+from wsdiag.model import Finding, NextStep, Note, Value, Values, WsdiagError
 from wsdiag.render.clean import clean
 
 LANGUAGES = ("en", "zh_CN")
@@ -26,6 +26,19 @@ GROUPS = {
     "8": "source",
 }
 FIELDS = ("title", "why", "fix")
+# Values that are slugs, and the table of `terms.toml` that holds their words.
+TERMS = {
+    "alert": "alert",
+    "chosen": "chosen",
+    "form": "form",
+    "from": "from",
+    "kind": "kind",
+    "notation": "notation",
+    "protocol": "protocol",
+    "rejected": "chosen",
+    "side": "side",
+    "source": "source",
+}
 # A value longer than this drowns the sentence around it; the whole of it stays in the evidence and in the JSON report.
 MAX_VALUE_LENGTH = 160
 UNKNOWN = "…"
@@ -83,7 +96,7 @@ class Words:
         A key that nobody wrote is shown as it is: a report with one bare name in it is better than no report.
         """
         template = self._template(group, key)
-        return fill(key if template is None else template, values)
+        return fill(key if template is None else template, self._spoken(values))
 
     def has(self, group: str, key: str) -> bool:
         """True when the group holds such a text."""
@@ -93,6 +106,7 @@ class Words:
         """The words of a finding; each field of its variant's block takes the place of the cause's own."""
         group = GROUPS.get(finding.code[2:3], "evidence")
         fields = []
+        values = self._spoken(finding.values)
         for field in FIELDS:
             template = None
             if finding.variant:
@@ -101,7 +115,7 @@ class Words:
                 template = self._template(group, f"{finding.name}.{field}")
             if template is None:
                 template = finding.name if field == "title" else ""
-            fields.append(fill(template, finding.values))
+            fields.append(fill(template, values))
         return FindingText(*fields)
 
     def note(self, note: Note) -> str:
@@ -116,13 +130,24 @@ class Words:
         """What the caller or the environment did wrong, in one line."""
         return self.text("errors", error.name, **error.values)
 
+    def _spoken(self, values: Values) -> Values:
+        """The values, with those that are slugs of ours (a side, a protocol, a notation) in this language's words."""
+        slugs = TERMS.keys() & values.keys()
+        if not slugs:
+            return values
+        terms = _read(self.lang, "terms")
+        return {
+            name: terms.get(TERMS[name], {}).get(str(value), value) if name in slugs else value
+            for name, value in values.items()
+        }
+
     def _template(self, group: str, key: str) -> str | None:
         table, _, name = key.rpartition(".")
         return _read(self.lang, group).get(table, {}).get(name)
 
 
 def fill(template: str, values: Mapping[str, Value]) -> str:
-    """The template with its values: `{name}` is a value, `[[…]]` a part that is dropped when one of its values is unknown.
+    """The template with its values: `{name}` is a value, `[[…]]` a part that is dropped when it holds an unknown value.
 
     An empty string counts as unknown. A value that is missing outside `[[…]]` is shown as "…". Values are cleaned, cut
     to `MAX_VALUE_LENGTH`, and never looked at again, whatever braces or brackets they hold.
