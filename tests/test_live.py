@@ -296,7 +296,7 @@ def test_a_websocket_between_real_programs(tmp_path: Path) -> None:
     assert [data for data, _ in RawPcapReader(str(path))] == [data for _, data, _ in packets]
 
 
-# --- scapy's sockets, on other systems ---------------------------------------------------------------------------------
+# --- scapy's sockets, on other systems --------------------------------------------------------------------------------
 
 
 class Listening:
@@ -342,6 +342,25 @@ def test_packets_come_from_scapys_sockets_elsewhere(monkeypatch: pytest.MonkeyPa
     assert got == [(1.5, b"first", 5), (2.25, b"second", 6)]
     assert (summary.link, summary.dropped, summary.interface) == ("ethernet", 4, "lo")
     assert listening.closed
+
+
+def test_an_interface_without_vlan_gets_the_plain_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libpcap compiles no "vlan" for macOS's loopback (DLT_NULL)."""
+    from scapy.config import conf
+    from scapy.error import Scapy_Exception
+
+    filters: list[object] = []
+
+    def listen(**options: object) -> Listening:
+        filters.append(options["filter"])
+        if "vlan" in str(options["filter"]):
+            raise Scapy_Exception("Cannot set filter: Failed to compile filter expression (no VLAN support for NULL)")
+        return Listening(**options)
+
+    monkeypatch.setattr(conf, "L2listen", listen)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    open_live("lo", (2346,)).__exit__(None, None, None)
+    assert filters[1:] == ["tcp port 2346"]
 
 
 @pytest.mark.parametrize(

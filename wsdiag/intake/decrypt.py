@@ -48,6 +48,7 @@ class _Direction:
         self.keys: list[Protection] = []  # the one in use first; those that may follow after it
         self.protected = False
         self.opened = False  # some record was decrypted
+        self.skipped = False  # a record was passed over that may have been early data
         self.lost = False  # something did not fit: nothing after it can be read
 
 
@@ -75,7 +76,8 @@ class Decryptor:
 
     def lost(self, side: Side) -> bool:
         """True when a record of this side could not be decrypted: what follows it is not known."""
-        return self._sides[side].lost
+        direction = self._sides[side]
+        return direction.lost or (direction.skipped and not direction.opened)
 
     def feed(self, side: Side, data: bytes | memoryview) -> list[Record]:
         """Take in more bytes of one side; returns the records that could be read now, of either side."""
@@ -108,9 +110,11 @@ class Decryptor:
         side.offset += at
 
     def _waits(self, side: _Direction, kind: int) -> bool:
-        """True while the keys of a record hang on what the other side has not said yet."""
+        """True while the meaning of a record hangs on what the other side has not said yet."""
         if self._hello_server is not None:
             return False
+        if side.side == SERVER and not self._random:
+            return True  # its hello is to be understood with the client's
         return (kind == _APPLICATION_DATA or side.protected) and self.fits is not False
 
     def _open(self, side: _Direction, kind: int, version: int, body: bytes, start: int) -> Record | None:
@@ -120,7 +124,8 @@ class Decryptor:
             if kind == _HANDSHAKE:
                 self._messages(side, body)
             elif kind == _CHANGE_CIPHER_SPEC and self.version != TLS13:
-                side.protected = True
+                # A server that sends one ahead of its hello has sent a HelloRetryRequest: RFC 8446 appendix D.4.
+                side.protected = side.side == CLIENT or self._hello_server is not None
             return Record(side.side, kind, body, start, start + 5, stop)
         for index, keys in enumerate(side.keys):
             opened = keys.open(kind, version, body)
@@ -137,7 +142,9 @@ class Decryptor:
                 side.lost = True
             return Record(side.side, inner, plain, start, start + 5 + keys.overhead, stop)
         # Early data that the log has no secret for (or that the server refused) comes ahead of the handshake's end.
-        if not (self.version == TLS13 and side.side == CLIENT and not side.opened):
+        if self.version == TLS13 and side.side == CLIENT and not side.opened:
+            side.skipped = True
+        else:
             side.lost = True
         return None
 
@@ -250,6 +257,7 @@ def decrypt_connection(connection: Connection, keys: KeyLog) -> Connection | Non
     tls = Tls(decryptor.version, decryptor.suite, decryptor.server_name, decryptor.alpn)
     told = {"version": version_name(tls.version), "alpn": tls.alpn, "sni": tls.server_name}
     notes = [Note("tls-decrypted", {name: value for name, value in told.items() if value})]
+    notes += [Note("tls-decryption-stopped", {"side": side}) for side in (CLIENT, SERVER) if decryptor.lost(side)]
     if not failed and not any(_speaks(records[side]) for side in (CLIENT, SERVER)):
         return connection._replace(tls=tls, notes=(*connection.notes, *notes))
     streams: dict[Side, Stream] = {}
@@ -257,8 +265,6 @@ def decrypt_connection(connection: Connection, keys: KeyLog) -> Connection | Non
         stream = connection.stream(side)
         wanted = records[side] if failed else [each for each in records[side] if each.kind == _APPLICATION_DATA]
         streams[side] = _plain_stream(stream, starts[side], wanted, records[side], clear=failed)
-        if decryptor.lost(side):
-            notes.append(Note("tls-decryption-stopped", {"side": side}))
     return connection._replace(
         client=streams[CLIENT], server=streams[SERVER], tls=tls, notes=(*connection.notes, *notes)
     )

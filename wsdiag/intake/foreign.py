@@ -3,7 +3,7 @@ its dissection, which would cost a hundred times the capture. Linux has its own 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wsdiag.model import WsdiagError
@@ -60,21 +60,32 @@ def open_scapy_socket(interface: str | None, ports: tuple[int, ...]) -> ScapySoc
     sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION))
     conf.bufsize = BUFFER
     name = interface or str(conf.iface)
-    names = [str(each) for each in conf.ifaces.values()] if interface is not None else []
     if interface is not None and not any(_is_named(each, interface) for each in conf.ifaces.values()):
-        raise WsdiagError("unknown-interface", interface=interface, available=", ".join(names))
-    expression = " or ".join(f"tcp port {port}" for port in ports) or "tcp"
+        raise WsdiagError("unknown-interface", interface=interface, available=_names(conf.ifaces.values()))
+    plain = " or ".join(f"tcp port {port}" for port in ports) or "tcp"
+    failures = (Scapy_Exception, OSError, RuntimeError, ValueError)
     try:
-        listening = conf.L2listen(iface=name, filter=f"({expression}) or (vlan and ({expression}))")
-    except Scapy_Exception as error:
-        if "ermission denied" in str(error) or "not permitted" in str(error):
+        try:
+            listening = conf.L2listen(iface=name, filter=f"({plain}) or (vlan and ({plain}))")
+        except failures as error:
+            if _forbidden(error):
+                raise
+            listening = conf.L2listen(iface=name, filter=plain)  # loopback and tunnels know no VLAN
+    except failures as error:
+        if _forbidden(error):
             raise PermissionError(str(error)) from error
         raise WsdiagError("capture-failed", interface=name, detail=str(error)) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise WsdiagError("capture-failed", interface=name, detail=str(error)) from error
     return ScapySocket(listening, name, _link(listening, conf))
+
+
+def _forbidden(error: Exception) -> bool:
+    """scapy tells a missing privilege in words, where the system raised it."""
+    told = str(error).lower()
+    return isinstance(error, PermissionError) or "permission denied" in told or "not permitted" in told
+
+
+def _names(known: Iterable[Any]) -> str:
+    return ", ".join(str(getattr(each, "name", each)) for each in known)
 
 
 def _is_named(known: Any, wanted: str) -> bool:
