@@ -143,7 +143,8 @@ def _explained(findings: Sequence[Finding]) -> list[Finding]:
             for other in sorted(findings, key=_rank):
                 if other.name == found.name or other.severity != "error" or other.certainty == "possible":
                     continue
-                if found.name in causes[other.name].masks and not _masked_back(other, found, causes):
+                surer = CERTAINTIES[other.certainty] <= CERTAINTIES[found.certainty] or causes[found.name].symptom
+                if surer and found.name in causes[other.name].masks and not _masked_back(other, found, causes):
                     by = other.name
                     break
         if by is None and causes[found.name].symptom:

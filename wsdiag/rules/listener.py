@@ -35,6 +35,7 @@ from wsdiag.rules.situation import (
     answered_by,
     attempt,
     first_element,
+    is_loose_text,
     port_of,
     server_ended,
     whole_server_silence,
@@ -99,7 +100,7 @@ def listener_wrong_protocol(exchange: Exchange) -> Iterator[Hit]:
     """The server's own first bytes name another protocol, or a plain Workerman http:// listener answers 200 OK."""
     spoken = first_element(exchange, SERVER)
     asked = exchange.request
-    if isinstance(spoken, Foreign) and (asked is not None or not exchange.client):
+    if isinstance(spoken, Foreign) and not is_loose_text(spoken) and (asked is not None or not exchange.client):
         detail = spoken.detail or first_text(exchange, spoken)
         yield hit(spoken.span, protocol=spoken.protocol, detail=detail, **port_of(exchange))
         return
@@ -145,7 +146,7 @@ declare("client-bad-url", "WS204", blame="client", ref="RFC 6455 section 3", mas
 def not_a_websocket_client(exchange: Exchange) -> Iterator[Hit]:
     """The peer speaks another protocol, or plain text, where a WebSocket request is expected."""
     first = first_element(exchange, CLIENT)
-    if isinstance(first, Foreign) and first.protocol not in ("flash-policy", "websocket-frame"):
+    if isinstance(first, Foreign) and first.protocol != "flash-policy" and not is_loose_text(first):
         sure = exchange.connection.kind == "capture" or exchange.connection.server.seen
         yield hit(
             first.span,
@@ -156,7 +157,8 @@ def not_a_websocket_client(exchange: Exchange) -> Iterator[Hit]:
         )
     elif first is None and _left_silently(exchange):
         yield hit(Span(CLIENT, 0, 0), variant="nothing-sent", certainty="possible", **port_of(exchange))
-    elif isinstance(first, Unknown) and exchange.connection.kind == "capture" and _server_refused(exchange):
+    elif is_loose_text(first) and exchange.connection.kind == "capture" and _server_refused(exchange):
+        assert isinstance(first, (Foreign, Unknown))
         yield hit(
             first.span, variant="unknown", certainty="likely", detail=first_text(exchange, first), **port_of(exchange)
         )
@@ -334,7 +336,7 @@ def plaintext_to_tls(exchange: Exchange) -> Iterator[Hit]:
     on=Exchange,
     blame="server",
     ref="RFC 8446 section 6.2",
-    masks=("abnormal-closure", "closed-without-response", "reset-after-request"),
+    masks=("tls-to-plaintext", "abnormal-closure", "closed-without-response", "reset-after-request"),
 )
 def tls_handshake_failed(exchange: Exchange) -> Iterator[Hit]:
     """A fatal alert in clear text, or the short farewell of a client that did not like the certificate (TLS 1.3)."""
@@ -469,6 +471,8 @@ def frames_before_handshake(exchange: Exchange) -> Iterator[Hit]:
     transport = exchange.connection.transport
     opened = transport is not None and transport.opening == "established"
     first = first_element(exchange, CLIENT)
+    if exchange.request is not None and exchange.request.version.text == "HTTP/2":
+        return  # frames run inside streams there, and the 200 that opens them is checked elsewhere
     if isinstance(first, Frame) and opened:
         if not any(isinstance(each, Response) and each.status == 101 for each in exchange.server):
             yield hit(first.span, variant="client", **port_of(exchange))

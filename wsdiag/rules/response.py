@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from wsdiag.model import SERVER, Blame, Exchange, Frame, Hit, Response, Span, Unknown, wants_upgrade
+from wsdiag.model import SERVER, Blame, Certainty, Exchange, Foreign, Frame, Hit, Response, Span, Unknown, wants_upgrade
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text
 from wsdiag.rules.situation import (
@@ -13,6 +13,7 @@ from wsdiag.rules.situation import (
     came_through_proxy,
     first_element,
     foreign_origin,
+    is_loose_text,
     port_of,
 )
 from wsdiag.rules.status import cause_of_status
@@ -415,21 +416,31 @@ def response_unrequested_extension(exchange: Exchange) -> Iterator[Hit]:
 )
 def response_garbage_before(exchange: Exchange) -> Iterator[Hit]:
     """Bytes in front of the status line: a BOM, a PHP warning, an echo, a greeting."""
-    if exchange.request is None or not exchange.connection.server.from_start:
+    if not exchange.connection.server.from_start:
         return
     first = exchange.server[0] if exchange.server else None
-    second = exchange.server[1] if len(exchange.server) > 1 else None
-    if not isinstance(first, Unknown) or not isinstance(second, Response):
+    if not is_loose_text(first):
         return
+    assert isinstance(first, (Foreign, Unknown))
     data = exchange.connection.server.data[first.span.start : first.span.stop]
+    followed = len(exchange.server) > 1 and isinstance(exchange.server[1], Response)
+    if not followed and not _is_warning(data):
+        return
     variant = ""
     if data.startswith(b"\xef\xbb\xbf"):
         variant = "bom"
     elif not data.strip(b"\r\n"):
         variant = "empty-line"
-    elif b"Warning" in data or b"Notice" in data or b"Deprecated" in data or b"<br />" in data:
+    elif _is_warning(data):
         variant = "php-warning"
-    yield hit(first.span, variant=variant, size=len(data), detail=first_text(exchange, first))
+    certainty: Certainty | None = None if followed else "likely"
+    yield hit(first.span, variant=variant, certainty=certainty, size=len(data), detail=first_text(exchange, first))
+
+
+def _is_warning(data: bytes) -> bool:
+    """True for what PHP prints in front of everything when display_errors is on."""
+    start = data[:64].lstrip().removeprefix(b"<br />").lstrip().removeprefix(b"<b>")
+    return start.startswith((b"Warning", b"Notice", b"Deprecated", b"Fatal error", b"Parse error", b"PHP "))
 
 
 @rule(

@@ -6,7 +6,20 @@ the whole of its silence was seen.
 
 from typing import Any
 
-from wsdiag.model import CLIENT, SERVER, Element, Exchange, ProxyHeader, Request, Response, Side, Span, wants_upgrade
+from wsdiag.model import (
+    CLIENT,
+    SERVER,
+    Element,
+    Exchange,
+    Foreign,
+    ProxyHeader,
+    Request,
+    Response,
+    Side,
+    Span,
+    Unknown,
+    wants_upgrade,
+)
 from wsdiag.wire.handshake import accept_for
 
 PROXY_HEADERS = (
@@ -49,6 +62,15 @@ def server_ended(exchange: Exchange) -> str:
     if transport is None or transport.closer != SERVER or ending not in ("fin", "reset"):
         return ""
     return ending
+
+
+# What identify calls text that belongs to no protocol it knows.
+LOOSE_TEXT = frozenset({"text", "json", "html"})
+
+
+def is_loose_text(element: Element | None) -> bool:
+    """True for readable bytes that are no protocol: a line of text, JSON, a warning; the peer may be anything."""
+    return isinstance(element, Unknown) or (isinstance(element, Foreign) and element.protocol in LOOSE_TEXT)
 
 
 def attempt(exchange: Exchange) -> Request | None:

@@ -3,6 +3,7 @@
 A fact (a listener's address, a client's URL, a program's version) is no finding; here it explains one or completes it.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsdiag.model import Certainty, ConnectionReport, Evidence, Exchange, Finding, Hit, Value, Values, wants_upgrade
@@ -109,6 +110,7 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
     found += _wrong_door(story, causes)
     found += _scheme_against_listener(story, causes)
     found += _upstream_unreachable(story, causes)
+    found += _lost_on_the_way(story, causes)
     if any(each.name == "response-bad-accept" for each in told):
         right = [
             each.exchange for each in story.reports if accepted(each.exchange) and each.exchange.request is not None
@@ -155,30 +157,59 @@ def _wrong_door(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Cer
     return found
 
 
+def _legs(story: Story) -> Iterator[tuple[ConnectionReport, ConnectionReport]]:
+    """Pairs of connections that may be a proxy's two legs: the server of the first opened the second meanwhile."""
+    for outer in story.reports[:MAX_LEGS]:
+        server, waited = outer.exchange.connection.server_endpoint, outer.exchange.connection.transport
+        if server is None or waited is None or waited.request_at is None:
+            continue
+        end = waited.closed_at or waited.last_at or waited.request_at
+        for inner in story.reports[:MAX_LEGS]:
+            proxy, tried = inner.exchange.connection.client_endpoint, inner.exchange.connection.transport
+            upstream = inner.exchange.connection.server_endpoint
+            if inner is outer or proxy is None or tried is None or upstream is None or upstream == server:
+                continue
+            if (
+                proxy.host == server.host
+                and tried.opened_at is not None
+                and waited.request_at <= tried.opened_at <= end
+            ):
+                yield outer, inner
+
+
+def _lost_on_the_way(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
+    """A whole upgrade request went into the proxy, and an ordinary one for the same path came out."""
+    for outer, inner in _legs(story):
+        asked, passed = outer.exchange.request, inner.exchange.request
+        if asked is None or passed is None or not asked.head.complete or not passed.head.complete:
+            continue
+        whole = "websocket" in asked.head.tokens("upgrade") and bool(asked.head.value("sec-websocket-key"))
+        if not whole or accepted(outer.exchange) or asked.target.text != passed.target.text:
+            continue
+        lost = [name for name in HANDSHAKE_HEADERS if asked.head.first(name) is not None and passed.head.lacks(name)]
+        if lost and not wants_upgrade(passed):
+            connection = inner.exchange.connection
+            values: dict[str, Any] = {"header": ", ".join(lost), "version": passed.version.text}
+            if connection.server_endpoint is not None:
+                values["upstream"] = f"{connection.server_endpoint.host}:{connection.server_endpoint.port}"
+            return [(causes["proxy-stripped-upgrade"], "certain", hit(variant="both-legs", **values))]
+    return []
+
+
+HANDSHAKE_HEADERS = ("upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
+MAX_LEGS = 200  # connections that are compared with each other; a capture of a proxied attempt has a handful
 UNREACHABLE = {"connection-refused": "refused", "connect-timeout": "timeout"}
 DROPPED = ("closed-without-response", "reset-after-request", "response-5xx-upstream", "no-response")
 
 
 def _upstream_unreachable(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
     """While a client waited, its server (a proxy, then) tried in vain to reach another address."""
-    found: list[tuple[Cause, Certainty, Hit]] = []
-    for inner in story.reports:
-        proxy, upstream = inner.exchange.connection.client_endpoint, inner.exchange.connection.server_endpoint
-        tried = inner.exchange.connection.transport
-        if inner.primary not in UNREACHABLE or proxy is None or upstream is None or tried is None:
-            continue
-        for outer in story.reports:
-            server, waited = outer.exchange.connection.server_endpoint, outer.exchange.connection.transport
-            if outer.primary not in DROPPED or server is None or waited is None or server == upstream:
-                continue
-            start, moment, end = waited.request_at, tried.opened_at, waited.closed_at or waited.last_at
-            if server.host == proxy.host and start is not None and moment is not None and end is not None:
-                if start <= moment <= end:
-                    values: dict[str, Any] = {"upstream": f"{upstream.host}:{upstream.port}", "port": server.port}
-                    variant = UNREACHABLE[inner.primary]
-                    found.append((causes["response-5xx-upstream"], "certain", hit(variant=variant, **values)))
-                    return found
-    return found
+    for outer, inner in _legs(story):
+        upstream, server = inner.exchange.connection.server_endpoint, outer.exchange.connection.server_endpoint
+        if inner.primary in UNREACHABLE and outer.primary in DROPPED and upstream is not None and server is not None:
+            values: dict[str, Any] = {"upstream": f"{upstream.host}:{upstream.port}", "port": server.port}
+            return [(causes["response-5xx-upstream"], "certain", hit(variant=UNREACHABLE[inner.primary], **values))]
+    return []
 
 
 def _scheme_against_listener(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
