@@ -290,6 +290,11 @@ def conclude_report(
             each for each in from_connections if each.certainty != "possible" or each.name not in STRAYS
         ]
         from_connections = _reached_in_the_end(from_connections, reports)
+        # A page quoted beside the 101, with no request that asks for a WebSocket, is just a page.
+        pages = {found for report in reports if report.exchange.request is None for found in _ids(report)}
+        from_connections = [
+            each for each in from_connections if not causes[each.name].symptom or _id(each) not in pages
+        ]
     findings = [story.filled(found) for found in _merged((*told, *from_connections))]
     findings = _explained(findings)
     for report in reports:
@@ -342,6 +347,14 @@ def _as_hit(found: Finding, report: ConnectionReport) -> Hit:
         if each.certainty == "possible" and not each.places
     )
     return Hit((), found.values, found.variant, candidates=candidates)
+
+
+def _id(found: Finding) -> tuple[str, tuple[Place, ...]]:
+    return found.name, found.places
+
+
+def _ids(report: ConnectionReport) -> list[tuple[str, tuple[Place, ...]]]:
+    return [_id(found) for found in report.findings]
 
 
 def _reached_in_the_end(findings: list[Finding], reports: Sequence[ConnectionReport]) -> list[Finding]:

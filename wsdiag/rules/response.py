@@ -498,9 +498,11 @@ def response_not_http(exchange: Exchange) -> Iterator[Hit]:
     if attempt(exchange) is None or any(isinstance(each, Response) for each in exchange.server):
         return
     first = first_element(exchange, SERVER)
-    if (isinstance(first, Unknown) and exchange.connection.server.ending != "cut") or (
-        isinstance(first, Unknown) and first.span.stop - first.span.start >= len("HTTP/1.1 ")
-    ):
+    if not is_loose_text(first):
+        return
+    assert isinstance(first, (Foreign, Unknown))
+    # A few bytes that were cut may be the beginning of anything, of "HTTP/" as well.
+    if exchange.connection.server.ending != "cut" or first.span.stop - first.span.start >= len("HTTP/1.1 "):
         yield hit(first.span, detail=first_text(exchange, first), **port_of(exchange))
 
 
