@@ -56,7 +56,7 @@ KINDS: dict[type[Any], str] = {
 
 def document(report: Report, words: "Words", *, indent: int | None = 2) -> str:
     """The JSON document as text, with its line end."""
-    return _dump(as_json(report, words), indent) + "\n"
+    return dump(as_json(report, words), indent) + "\n"
 
 
 def as_json(report: Report, words: "Words") -> dict[str, Any]:
@@ -80,7 +80,7 @@ def as_json(report: Report, words: "Words") -> dict[str, Any]:
 
 
 def connection_line(connected: ConnectionReport) -> str:
-    """One connection as a line of NDJSON: the object of the document, plus its findings without prose."""
+    """One connection as a line of NDJSON, its line end excepted: the document's object, plus findings without prose."""
     findings = [
         {
             "name": each.name,
@@ -94,31 +94,28 @@ def connection_line(connected: ConnectionReport) -> str:
         }
         for each in connected.findings
     ]
-    return _dump({"type": "connection", **connection(connected), "findings": findings}) + "\n"
+    return dump({"type": "connection", **connection(connected), "findings": findings})
 
 
 def summary_line(report: Report, causes: Mapping[str, int] | None = None) -> str:
-    """The last line of NDJSON: how many connections there were, how many of each verdict and cause, and the capture.
+    """The last line of NDJSON, its line end excepted: how many connections of each verdict and cause, and the capture.
 
     `causes` counts the primary causes where the connections are no longer in the report (a live capture).
     """
     if causes is None:
         causes = count_causes(report.connections)
     verdicts = Counter(each.verdict for each in report.connections)
-    return (
-        _dump(
-            {
-                "type": "summary",
-                "schema": SCHEMA,
-                "verdict": report.verdict,
-                "primary": report.primary,
-                "connections": len(report.connections) or sum(causes.values()),
-                "verdicts": dict(sorted(verdicts.items())),
-                "causes": dict(causes),
-                "capture": _capture(report),
-            }
-        )
-        + "\n"
+    return dump(
+        {
+            "type": "summary",
+            "schema": SCHEMA,
+            "verdict": report.verdict,
+            "primary": report.primary,
+            "connections": len(report.connections) or sum(causes.values()),
+            "verdicts": dict(sorted(verdicts.items())),
+            "causes": dict(causes),
+            "capture": _capture(report),
+        }
     )
 
 
@@ -174,6 +171,7 @@ def facts(element: Element) -> dict[str, Any]:
                 "masked": element.mask is not None,
                 "length": element.length,
                 "complete": element.complete,
+                "others": element.others,
                 "close_code": int.from_bytes(element.payload[:2], "big") if close else None,
             }
         case ClientHello():
@@ -289,7 +287,8 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _dump(value: Any, indent: int | None = None) -> str:
+def dump(value: Any, indent: int | None = None) -> str:
+    """JSON in which no character is one that a terminal obeys or hides."""
     import json
 
     separators = None if indent else (",", ":")

@@ -49,12 +49,11 @@ _SIGNS = {"faulty": "✗", "healthy": "✓", "undecided": "?"}
 _CHUNK = 64 * 1024
 
 
-def document(report: Report, words: "Words", *, redacted: bool = False) -> Iterator[str]:
+def page(report: Report, words: "Words", *, redacted: bool = False) -> Iterator[str]:
     """The page in pieces of text. `redacted`: say that secrets were replaced."""
-    page = _Html(report, words)
     chunks: list[str] = []
     size = 0
-    for part in page.parts(redacted):
+    for part in _Html(report, words).parts(redacted):
         chunks.append(part)
         size += len(part)
         if size >= _CHUNK:
@@ -157,6 +156,11 @@ class _Html:
 
         title, why, fix = self.words.finding(finding)
         places = list(dict.fromkeys(finding.places))
+        # The same in another connection proves nothing more; the table of connections tells which they are.
+        first = next((place.connection for place in places if place.connection is not None), None)
+        shown = [place for place in places if place.connection in (None, first)][:MAX_PLACES]
+        # Who must act is told once, at the cause; not at what follows from it.
+        told_alone = finding.severity != "note" and finding.consequence_of is None
         many = self.say("seen.occurrences", count=finding.occurrences) if finding.occurrences > 1 else ""
         return _Told(
             self.report.findings.index(finding),
@@ -166,12 +170,12 @@ class _Html:
             why,
             fix,
             [_diff_line(line) for line in (diff(finding) or "").rstrip("\n").split("\n") if line],
-            self.say(f"certainty.{finding.certainty}"),
+            self.say(f"certainty.{finding.certainty}") if told_alone else "",
             self.say(f"blame.{finding.blame}"),
             many,
             finding.reference,
-            [self._place(each) for each in places[:MAX_PLACES]],
-            max(len(places) - MAX_PLACES, 0),
+            [self._place(each) for each in shown],
+            len(places) - len(shown),
         )
 
     def _verdict(self) -> str:
@@ -253,7 +257,7 @@ class _Html:
                 {
                     "verdict": verdict,
                     "x": f"{at * width:.1f}",
-                    "y": f"{80 - filled[at] / top * 78:.1f}",
+                    "y": f"{94 - filled[at] / top * 78:.1f}",
                     "width": f"{width - 1:.1f}",
                     "height": f"{height:.1f}",
                 }
@@ -347,7 +351,7 @@ class _Html:
                     "id": _anchor(connection, side, row.start),
                     "offset": f"{row.start:04x}",
                     "pieces": _runs(pieces_of_bytes(text, row.start, inner)),
-                    "note": row_note(row, self.words),
+                    "note": row_note(row, self.words) or self._end(row),
                     "links": first,
                 }
             case "hex" | "field":
@@ -372,6 +376,9 @@ class _Html:
                 yield line | {"pieces": [(f"✗ {self.say('row.missing', **row.values)}", False)], "links": absent[:1]}
             case _:
                 yield line | {"pieces": [(clean(self.say(f"row.{row.name}", **row.values)), False)]}
+
+    def _end(self, row: Row) -> str:
+        return self.say("row.end-of-head") if row.name == "end-of-head" else ""
 
 
 def _most_telling(connections: Sequence[ConnectionReport]) -> list[ConnectionReport]:

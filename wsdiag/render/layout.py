@@ -3,6 +3,7 @@
 It knows nothing of reports; which lines there are is left to the renderers. Text given to it is clean already.
 """
 
+import re
 from collections.abc import Iterable
 
 # Names of styles and their SGR parameters (ECMA-48 section 8.3.117); only the eight colours that every theme defines.
@@ -63,6 +64,8 @@ _PLAIN = str.maketrans(
 # Chinese typesetting (GB/T 15834): these may not begin a line, those may not end one.
 _NOT_FIRST = frozenset("，。、；：？！）》〉」』】〕｝”’…—～·%,.;:?!)]}")
 _NOT_LAST = frozenset("（《〈「『【〔｛“‘([{")
+_RUNNER_LINE = re.compile(r"^([ \t\u3000]*)::", re.MULTILINE)
+_RUNNER_MARK = re.compile(r"##(?:vso)?\[")
 # A column narrower than this holds no sentence; the text then runs over the edge instead.
 MIN_COLUMN = 16
 
@@ -74,6 +77,16 @@ def encodes(encoding: str | None) -> bool:
     except (LookupError, UnicodeError):
         return False
     return True
+
+
+def defused(text: str) -> str:
+    """Text of many lines in which none is a command to a CI runner that shows it.
+
+    GitHub's runner obeys lines that begin with `::name::`, and `##[name]` anywhere; Azure Pipelines `##vso[`.
+    """
+    if "::" in text:
+        text = _RUNNER_LINE.sub(r"\1:\\x3a", text)
+    return _RUNNER_MARK.sub(lambda match: match[0][:-1] + "\\x5b", text) if "##" in text else text
 
 
 def cell_width(text: str) -> int:
@@ -211,7 +224,7 @@ class Page:
         """All lines, each with its line end."""
         while self._lines and not self._lines[-1]:
             self._lines.pop()
-        return "".join(line + "\n" for line in self._lines)
+        return defused("".join(line + "\n" for line in self._lines))
 
     def _code(self, line: str, style: str, inside: bool) -> tuple[str, bool]:
         if not self.color:

@@ -118,6 +118,11 @@ class Words:
             fields.append(fill(template, values))
         return FindingText(*fields)
 
+    def variants(self, finding: Finding) -> list[str]:
+        """The finer shades of the finding's cause that have words of their own."""
+        tables = _read(self.lang, GROUPS.get(finding.code[2:3], "evidence"))
+        return [table.partition(".")[2] for table in tables if table.startswith(f"{finding.name}.")]
+
     def note(self, note: Note) -> str:
         """What is to be told about an input."""
         return self.text("notes", note.name, **note.values)
