@@ -113,6 +113,46 @@ def decode(**options: Any) -> None:
 
 
 @cli.command()
+@click.option(
+    "-p", "--port", "ports", multiple=True, type=click.IntRange(1, 65535), help="Only this port (repeatable)."
+)
+@click.option("-i", "--interface", metavar="IFACE", help="Interface to listen on (default: all).")
+@click.option("-r", "--read", metavar="FILE|-", help="Read a capture file or stream instead of an interface.")
+@click.option("-w", "--write", metavar="FILE", help="Save the packets that were seen (pcap).")
+@click.option("--keylog", type=click.Path(), metavar="FILE", help="TLS key log (SSLKEYLOGFILE).")
+@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after so long.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N packets.")
+@formats(*FORMATS)
+@common
+def sniff(**options: Any) -> None:
+    """Watch an interface (or read a capture with -r): one line per connection, then a summary.
+
+    Without --port: every connection in which a WebSocket handshake is tried, on any port.
+    """
+
+    def run(console: Console) -> int:
+        from wsdiag.sniff import Asked
+        from wsdiag.sniff import sniff as start
+
+        asked = Asked(
+            ports=options["ports"],
+            interface=options["interface"],
+            read=options["read"],
+            write=options["write"],
+            keylog=options["keylog"],
+            duration=options["duration"],
+            count=options["count"],
+            form=options["form"],
+            output=options["output"],
+            quiet=options["quiet"],
+            reveal=options["reveal"],
+        )
+        return start(asked, console)
+
+    _run(run, options)
+
+
+@cli.command()
 @click.argument("name", metavar="NAME|CODE")
 @common
 def explain(**options: Any) -> None:

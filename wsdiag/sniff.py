@@ -1,0 +1,303 @@
+"""The `sniff` command's work: a capture file, a stream or a live interface, one line per connection, then the story.
+
+Packets are read in `intake`, connections judged in `diagnose`; here they are counted, printed and summed up.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsdiag.console import EXIT_CODES, Console
+from wsdiag.diagnose import diagnose_connection, diagnose_evidence
+from wsdiag.intake.survey import CaptureReading, Sighting, Survey
+from wsdiag.model import (
+    CaptureSummary,
+    Connection,
+    ConnectionReport,
+    Endpoint,
+    Evidence,
+    Input,
+    Note,
+    Report,
+    Verdict,
+    WsdiagError,
+)
+
+if TYPE_CHECKING:
+    from wsdiag.intake.keylog import KeyLog
+
+# Reports that are remembered for the story at the end. A capture has some dozens of different ones; where a hostile
+# one has more, the further connections are counted by their cause alone.
+MAX_STORIES = 4096
+EXPIRE_EVERY = 1.0  # seconds between two looks for connections that went silent in a live capture
+
+
+class Asked(NamedTuple):
+    """The command's options."""
+
+    ports: tuple[int, ...]
+    interface: str | None
+    read: str | None
+    write: str | None
+    keylog: str | None
+    duration: float | None
+    count: int | None
+    form: str
+    output: str | None
+    quiet: bool
+    reveal: bool = False
+
+
+class Tally:
+    """What a run saw: connections by verdict and cause, and the different reports with how often each was met."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.causes: dict[tuple[Verdict, str | None], int] = {}
+        self.stories: dict[int, tuple[ConnectionReport, int]] = {}
+
+    def add(self, report: ConnectionReport) -> None:
+        """Count one connection."""
+        self.connections += 1
+        name = (report.verdict, report.primary)
+        self.causes[name] = self.causes.get(name, 0) + 1
+        known = self.stories.get(id(report))
+        if known is not None:
+            self.stories[id(report)] = (report, known[1] + 1)
+        elif len(self.stories) < MAX_STORIES:
+            self.stories[id(report)] = (report, 1)
+
+    def report(self, evidence: Evidence) -> Report:
+        """The story of the run: every different report once, its findings counted as often as they were met."""
+        counted = [
+            report._replace(
+                findings=tuple(each._replace(occurrences=each.occurrences * count) for each in report.findings)
+            )
+            for report, count in self.stories.values()
+        ]
+        return diagnose_evidence(evidence, counted)
+
+
+def sniff(asked: Asked, console: Console) -> int:
+    """Run it; returns the exit code."""
+    ports = frozenset(asked.ports) or None
+    run = _Run(asked, console)
+    with ExitStack() as stack:
+        if asked.read is not None:
+            from wsdiag.inputs import opened
+
+            stream = opened(asked.read)
+            if asked.read != "-":
+                stack.enter_context(stream)
+            from wsdiag.intake.capture import open_capture
+
+            survey = Survey(ports, asked.read, run.judge, run.emit, each=run.each)
+            if asked.write is not None:
+                raise WsdiagError("save-needs-live")
+            reading = survey.read(open_capture(stream, asked.read), run.progress(stream))
+            run.finish(Input(asked.read, "capture", reading.notes), reading)
+        else:
+            _live(asked, run, ports)
+    return run.deliver()
+
+
+class _Run:
+    """One run: prints a line per connection as it is decided, and keeps what the end needs."""
+
+    def __init__(self, asked: Asked, console: Console) -> None:
+        self.asked = asked
+        self.console = console
+        self.tally = Tally()
+        self.each = asked.form in ("ndjson", "json", "html")
+        self.kept: list[ConnectionReport] = []
+        self.keys: KeyLog | None = None
+        self.report: Report | None = None
+        self.write: Callable[[str], None] | None = None
+        self.table: Any = None
+        self.bar: Any = None
+        if asked.keylog is not None:
+            from wsdiag.inputs import opened
+            from wsdiag.intake.keylog import KeyLog
+
+            with opened(asked.keylog) as file:
+                self.keys = KeyLog.parse(file.read())
+        self._lines: list[str] = []
+        self._words = {verdict: console.words.text("sniff", f"line.{verdict}") for verdict in ("healthy", "undecided")}
+
+    def judge(self, connection: Connection) -> ConnectionReport:
+        """The connection's report, opened with a key if one fits."""
+        if self.keys is not None:
+            from wsdiag.intake.decrypt import decrypt_connection
+
+            connection = decrypt_connection(connection, self.keys) or connection
+        return diagnose_connection(connection)
+
+    def emit(self, sighting: Sighting, report: ConnectionReport) -> None:
+        """A connection is decided."""
+        self.tally.add(report)
+        form = self.asked.form
+        if form == "text":
+            if not self.asked.quiet and not self.asked.output:
+                self._line(sighting, report)
+        elif form == "ndjson":
+            from wsdiag.render.data import connection_line
+
+            self._print(connection_line(report) + "\n")
+        else:
+            self.kept.append(report)
+
+    def _line(self, sighting: Sighting, report: ConnectionReport) -> None:
+        cause = report.primary or self._words[report.verdict]
+        clock = time.strftime("%H:%M:%S", time.gmtime(sighting.began_at))
+        text = f"{sighting.id + 1:>6} {clock}  {_address(sighting.client)} → {_address(sighting.server)}  {cause}\n"
+        if self.table is not None:
+            self.table.add(sighting, report, cause)
+            return
+        self._lines.append(text)
+        # A terminal sees each line as it is decided; a file need not be written a line at a time.
+        if self.console.interactive or self.asked.read is None or len(self._lines) >= 500:
+            self.flush()
+
+    def _print(self, text: str) -> None:
+        self._lines.append(text)
+        if self.asked.read is None or len(self._lines) >= 500:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._lines:
+            text, self._lines = "".join(self._lines), []
+            if not self.console.unicode:
+                text = text.replace("→", "->")
+            self.console.write(text)
+
+    def progress(self, stream: Any) -> Callable[[int], None] | None:
+        """A progress bar on standard error for a long file on a terminal."""
+        if not sys.stderr.isatty() or self.asked.quiet or self.asked.form != "text" or self.console.interactive:
+            return None
+        from wsdiag.render.live import Progress
+
+        self.bar = Progress(stream)
+        return self.bar.advance  # type: ignore[no-any-return]
+
+    def finish(self, source: Input, reading: CaptureReading) -> None:
+        """Everything was read: make the report."""
+        self.flush()
+        if self.bar is not None:
+            self.bar.close()
+        evidence = Evidence((source,), (), (), reading.summary, reading.pairings)
+        self.report = self.tally.report(evidence)
+        if self.kept:
+            self.report = self.report._replace(connections=tuple(self.kept))
+
+    def deliver(self) -> int:
+        """Print or write the report; returns the exit code."""
+        report = self.report
+        assert report is not None
+        asked, console = self.asked, self.console
+        if asked.form == "ndjson":
+            from wsdiag.render.data import summary_line
+
+            causes = {cause or verdict: count for (verdict, cause), count in self.tally.causes.items()}
+            self._print(summary_line(report, causes) + "\n")
+            self.flush()
+        elif asked.form == "text" and not asked.output:
+            if not asked.quiet:
+                console.write(self.summary(report))
+                console.report(report._replace(connections=()))
+        else:
+            from wsdiag.output import text_of, write_file
+
+            shared = asked.form in ("html", "markdown", "sarif") or bool(asked.output)
+            pieces = text_of(report, asked.form, console, redact=shared and not asked.reveal)
+            if asked.output:
+                write_file(asked.output, pieces)
+            else:
+                for piece in pieces:
+                    console.write(piece)
+        return EXIT_CODES[report.verdict]
+
+    def summary(self, report: Report) -> str:
+        """The counts per cause, most frequent first."""
+        packets = report.capture.packets if report.capture is not None else 0
+        words = self.console.words
+        if not self.tally.connections:
+            return words.text("sniff", "summary.none", packets=packets) + "\n"
+        rows = sorted(self.tally.causes.items(), key=lambda item: -item[1])
+        width = len(str(rows[0][1]))
+        lines = [words.text("sniff", "summary.counts", connections=self.tally.connections, packets=packets)]
+        for (verdict, cause), count in rows:
+            lines.append(f"  {count:>{width}}  {cause or self._words.get(verdict, verdict)}")
+        return "\n" + "\n".join(lines) + "\n\n"
+
+
+def _address(endpoint: Endpoint) -> str:
+    return f"[{endpoint.host}]:{endpoint.port}" if ":" in endpoint.host else f"{endpoint.host}:{endpoint.port}"
+
+
+def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
+    """Capture from an interface until Ctrl-C, the duration or the count ends it."""
+    from wsdiag.intake.live import open_live
+
+    words, console = run.console.words, run.console
+    tell = _teller(asked, console)
+    with open_live(asked.interface, tuple(sorted(asked.ports))) as live:
+        saving = live.secure(asked.write)
+        watched = words.text("sniff", "live.every-port")
+        if asked.ports:
+            watched = words.text("sniff", "live.ports", ports=", ".join(map(str, sorted(asked.ports))))
+        tell(words.text("sniff", "live.listening", interface=live.interface, ports=watched))
+        survey = Survey(ports, live.interface, run.judge, run.emit, each=run.each)
+        flows, link = survey.flows, live.link
+        number = 0
+        expired = 0.0
+
+        def deliver(stamp: float, data: bytes, size: int) -> None:
+            nonlocal number
+            number += 1
+            flows.packet(stamp, number, link, data)
+
+        def tick(now: float) -> None:
+            nonlocal expired
+            if now - expired >= EXPIRE_EVERY:
+                expired = now
+                flows.expire(now, number)
+            if run.table is not None:
+                run.table.refresh(number, run.tally.connections)
+
+        if console.interactive and asked.form == "text" and not asked.quiet and not asked.output:
+            from wsdiag.render.live import Table
+
+            run.table = Table(words)
+        with ExitStack() as stack:
+            if run.table is not None:
+                stack.enter_context(run.table)
+            summary = live.run(deliver, tick=tick, save=saving, duration=asked.duration, count=asked.count)
+            flows.close()
+        notes: Sequence[Note] = ()
+        if summary.dropped:
+            notes = (Note("packets-dropped", {"count": summary.dropped}),)
+            tell(words.text("sniff", "live.dropped", count=summary.dropped))
+        if summary.ended == "interface-gone":
+            tell(words.text("sniff", "live.interface-gone", interface=live.interface))
+        if saving is not None and asked.write is not None:
+            tell(words.text("sniff", "live.saved", packets=summary.packets, path=asked.write))
+        capture = CaptureSummary(summary.packets, summary.bytes, summary.dropped, summary.truncated, summary.link)
+        run.finish(
+            Input(live.interface, "live", tuple(notes)), CaptureReading(capture, (), tuple(survey.pairs.found), ())
+        )
+
+
+def _teller(asked: Asked, console: Console) -> Callable[[str], None]:
+    """Remarks on the run go to standard error, so that they never mix with the report."""
+
+    def tell(text: str) -> None:
+        if not asked.quiet:
+            stream = sys.stderr
+            encoding = stream.encoding or "utf-8"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.flush()
+
+    return tell
