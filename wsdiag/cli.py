@@ -141,7 +141,7 @@ def sniff(**options: Any) -> None:
             write=options["write"],
             keylog=options["keylog"],
             duration=options["duration"],
-            count=options["count"],
+            packets=options["count"],
             form=options["form"],
             output=options["output"],
             quiet=options["quiet"],

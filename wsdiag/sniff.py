@@ -43,7 +43,7 @@ class Asked(NamedTuple):
     write: str | None
     keylog: str | None
     duration: float | None
-    count: int | None
+    packets: int | None
     form: str
     output: str | None
     quiet: bool
@@ -112,17 +112,11 @@ class _Run:
         self.tally = Tally()
         self.each = asked.form in ("ndjson", "json", "html")
         self.kept: list[ConnectionReport] = []
-        self.keys: KeyLog | None = None
+        self.keys = _keys(asked.keylog)
         self.report: Report | None = None
         self.write: Callable[[str], None] | None = None
         self.table: Any = None
         self.bar: Any = None
-        if asked.keylog is not None:
-            from wsdiag.inputs import opened
-            from wsdiag.intake.keylog import KeyLog
-
-            with opened(asked.keylog) as file:
-                self.keys = KeyLog.parse(file.read())
         self._lines: list[str] = []
         self._words = {verdict: console.words.text("sniff", f"line.{verdict}") for verdict in ("healthy", "undecided")}
 
@@ -233,6 +227,16 @@ class _Run:
         return "\n" + "\n".join(lines) + "\n\n"
 
 
+def _keys(path: str | None) -> "KeyLog | None":
+    if path is None:
+        return None
+    from wsdiag.inputs import opened
+    from wsdiag.intake.keylog import KeyLog
+
+    with opened(path) as file:
+        return KeyLog.parse(file.read())
+
+
 def _address(endpoint: Endpoint) -> str:
     return f"[{endpoint.host}]:{endpoint.port}" if ":" in endpoint.host else f"{endpoint.host}:{endpoint.port}"
 
@@ -274,7 +278,7 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
         with ExitStack() as stack:
             if run.table is not None:
                 stack.enter_context(run.table)
-            summary = live.run(deliver, tick=tick, save=saving, duration=asked.duration, count=asked.count)
+            summary = live.run(deliver, tick=tick, save=saving, duration=asked.duration, count=asked.packets)
             flows.close()
         notes: Sequence[Note] = ()
         if summary.dropped:
