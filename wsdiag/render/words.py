@@ -103,14 +103,18 @@ class Words:
         return self._template(group, key) is not None
 
     def finding(self, finding: Finding) -> FindingText:
-        """The words of a finding; each field of its variant's block takes the place of the cause's own."""
+        """The words of a finding; each field of its variant's block takes the place of the cause's own.
+
+        A variant's block that holds only `like` says what the block of that other variant says.
+        """
         group = GROUPS.get(finding.code[2:3], "evidence")
         fields = []
         values = self._spoken(finding.values)
+        variant = f"{finding.name}.{finding.variant}"
+        if like := self._template(group, f"{variant}.like"):
+            variant = f"{finding.name}.{like}"
         for field in FIELDS:
-            template = None
-            if finding.variant:
-                template = self._template(group, f"{finding.name}.{finding.variant}.{field}")
+            template = self._template(group, f"{variant}.{field}")
             if template is None:
                 template = self._template(group, f"{finding.name}.{field}")
             if template is None:
