@@ -1,8 +1,9 @@
 """The commands: parse the options, call, print, exit. What they do lives elsewhere; click is imported only here."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -22,7 +23,10 @@ class Commands(click.Group):
         return super().parse_args(ctx, args)
 
 
-def common(command: Any) -> Any:
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def common(command: Command) -> Command:
     """The options that every reporting command has."""
     for option in (
         click.option("--lang", metavar="LANG", help="en or zh_CN (else WSDIAG_LANG, else the locale)."),
@@ -36,10 +40,10 @@ def common(command: Any) -> Any:
     return command
 
 
-def formats(*names: str) -> Any:
+def formats(*names: str) -> Callable[[Command], Command]:
     """The options --format, -o and --reveal, for a command that can write those formats."""
 
-    def add(command: Any) -> Any:
+    def add(command: Command) -> Command:
         for option in (
             click.option("--format", "form", type=click.Choice(names), default="text", help="How to write the report."),
             click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
