@@ -38,7 +38,7 @@ def _grid(text: Text, line: int, column: int, strict: bool) -> Dump | None:
 
 
 # In the order of preference where two begin at the same place.
-_READERS: tuple[Reader, ...] = (
+_NOTATIONS: tuple[Reader, ...] = (
     _grid,
     read_no_data,
     read_list,
@@ -50,6 +50,9 @@ _READERS: tuple[Reader, ...] = (
     read_escaped,
     read_prefixed,
     read_run,
+)
+# Readers to which much that is no dump looks like one; a given dump is theirs only when the others find less in it.
+_ENCODINGS: tuple[Reader, ...] = (
     read_base64,
     read_base32,
     read_url,
@@ -63,20 +66,27 @@ _READERS: tuple[Reader, ...] = (
 def find_dumps(lines: Sequence[LogLine]) -> list[Dump]:
     """All dumps inside arbitrary text, in order."""
     text = Text(lines)
-    return _joined(_find(text, range(len(lines)), strict=True), strict=True)
+    return _joined(_find(text, range(len(lines)), _NOTATIONS + _ENCODINGS, strict=True), strict=True)
 
 
 def decode_dump(text: str, source: str) -> list[Dump]:
     """The dumps in a text of which the user says that it is one; raises "no-dump-found" when nothing can be bytes."""
     lines = [LogLine(line, Origin(source, number)) for number, line in enumerate(text.splitlines(), 1)]
     pasted = Text(lines)
-    found = _joined(_wanted(pasted, _find(pasted, range(len(lines)), strict=False)), strict=False)
+    everything = range(len(lines))
+    found = _wanted(pasted, _find(pasted, everything, _NOTATIONS, strict=False))
+    if all(_bare(dump) or _unquoted(pasted, dump) for dump in found):
+        whole = read_whole(pasted)
+        readings = [found, [whole] if whole else [], _find(pasted, everything, _ENCODINGS, strict=False)]
+        found = max(readings, key=lambda reading: _covered(pasted, reading))
     if not found:
-        whole = read_whole(pasted, strict=False)
-        if whole is None:
-            raise WsdiagError("no-dump-found", source=source)
-        found = [whole]
-    return found
+        raise WsdiagError("no-dump-found", source=source)
+    return _joined(found, strict=False)
+
+
+def _covered(text: Text, dumps: list[Dump]) -> int:
+    """How many characters the dumps were read from."""
+    return sum(dump.stop - dump.start + sum(len(text[line]) for line in range(dump.first, dump.last)) for dump in dumps)
 
 
 # In a text with a longer dump, fewer bytes than this are a number in the prose around it.
@@ -90,6 +100,12 @@ def _wanted(text: Text, found: list[Dump]) -> list[Dump]:
     if max((len(dump.data) for dump in kept), default=0) >= _FEWEST_BYTES:
         kept = [dump for dump in kept if len(dump.data) >= _FEWEST_BYTES or not _bare(dump)]
     return kept
+
+
+def _unquoted(text: Text, dump: Dump) -> bool:
+    """True for escapes that no quotes enclose: the literal may be longer than what was found of it."""
+    opens = text[dump.first][dump.start : dump.start + 1] in ('"', "'", "`")
+    return dump.notation.endswith("-escapes") and (dump.cut or not opens)
 
 
 def _bare(dump: Dump) -> bool:
@@ -112,7 +128,7 @@ def _joined(dumps: list[Dump], strict: bool) -> list[Dump]:
     return join_follow(join_calls(join_packets(dumps), strict))
 
 
-def _find(text: Text, candidates: Sequence[int], strict: bool) -> list[Dump]:
+def _find(text: Text, candidates: Sequence[int], readers: tuple[Reader, ...], strict: bool) -> list[Dump]:
     """Run the readers over the candidate lines; a reader's next find on a line is kept until it is passed."""
     dumps: list[Dump] = []
     line = column = 0
@@ -122,7 +138,7 @@ def _find(text: Text, candidates: Sequence[int], strict: bool) -> list[Dump]:
         if candidate > line:
             line, column = candidate, 0
         while line == candidate:
-            dump = _first(text, line, column, strict)
+            dump = _first(text, line, column, readers, strict)
             if dump is None:
                 break
             dumps.append(dump)
@@ -132,9 +148,9 @@ def _find(text: Text, candidates: Sequence[int], strict: bool) -> list[Dump]:
     return dumps
 
 
-def _first(text: Text, line: int, column: int, strict: bool) -> Dump | None:
+def _first(text: Text, line: int, column: int, readers: tuple[Reader, ...], strict: bool) -> Dump | None:
     best: Dump | None = None
-    for reader in _READERS:
+    for reader in readers:
         found = reader(text, line, column, strict)
         if found is not None and (best is None or found.start < best.start):
             best = found

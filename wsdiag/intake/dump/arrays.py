@@ -48,7 +48,9 @@ def read_array(text: Text, line: int, column: int, strict: bool) -> Dump | None:
         index += 1
     data = bytes(values)
     known = weight(data)
-    if len(data) < _FEWEST or (strict and known != KNOWN and not (len(data) >= 16 and known > NOTHING)):
+    if len(data) < (_FEWEST if strict else 1) or (
+        strict and known != KNOWN and not (len(data) >= 16 and known > NOTHING)
+    ):
         return None
     notes: tuple[Note, ...] = (cut_note(None),) if cut else ()
     return inline(text, line, 0, len(text[last]), data, "print-r", notes, cut=cut, last=last, rows=rows)

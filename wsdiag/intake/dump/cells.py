@@ -59,7 +59,7 @@ def _bits(rest: str) -> list[Cell]:
 
 
 def _octal_bytes(rest: str) -> list[Cell]:
-    return _scan(rest, r"0?[0-3][0-7]{2}", lambda token: bytes((int(token, 8),)))
+    return _scan(rest, r"[0-3][0-7]{2}", lambda token: bytes((int(token, 8),)))
 
 
 def _octal_words(rest: str) -> list[Cell]:

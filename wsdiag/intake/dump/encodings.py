@@ -122,7 +122,8 @@ def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None
         except ValueError:
             continue
         known = weight(data)
-        if known == KNOWN or (not strict and (known >= FRAMES or match.group(2))):
+        alone = text.body(line).strip() == match.group() and rx(r"[2-7]").search(digits)
+        if known == KNOWN or (not strict and (known >= FRAMES or match.group(2) or alone)):
             return inline(text, line, match.start(), match.end(), data, "base32")
     return None
 
@@ -215,7 +216,7 @@ def read_caret(text: Text, line: int, column: int, strict: bool) -> Dump | None:
         return None
     body = text.body(line)
     start = len(content) - len(body)
-    if column <= start and rx(r".*\^M\$?$").match(body):
+    if column <= start and (body.endswith(("^M", "^M$")) or (not strict and body.endswith("$"))):
         return _cat_lines(text, line, start, strict)
     for match in rx(rf"{_CARET}(?:{_CARET}|[!-~])*+").finditer(content, column):
         if len(rx(_CARET).findall(match.group())) < (2 if strict else 1):

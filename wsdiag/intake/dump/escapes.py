@@ -24,6 +24,19 @@ class Plain(NamedTuple):
     latin: bool
 
 
+def escaped_twice(literal: str) -> bool:
+    """True when the escapes were escaped again, as a literal inside JSON is: `\\\\x16`, `\\\\r\\\\n`, and none is single."""
+    twice = 0
+    for match in rx(r"\\(.)").finditer(literal):
+        if match.group(1) == "\\":
+            twice += (
+                rx(r"x[0-9a-fA-F]{2}|u00[0-9a-fA-F]{2}|r\\\\n|[0-3][0-7]{2}").match(literal, match.end()) is not None
+            )
+        elif match.group(1) in "xurn01234567":
+            return False
+    return twice > 0
+
+
 def unescape(literal: str, code_points: bool = False) -> Plain:
     """Undo the escapes. With `code_points` (JavaScript, Python str) `\\x81` is a character, not a byte.
 

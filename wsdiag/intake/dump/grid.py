@@ -5,7 +5,18 @@ Format-Hex, Netty, openssl; packets and follow-stream directions inside them are
 from itertools import pairwise
 from typing import NamedTuple
 
-from wsdiag.intake.dump.cells import CHARACTERS, DECIMAL, FORMS, HEX, OCTAL, Cell, Form, fits_gutter
+from wsdiag.intake.dump.cells import (
+    BITS,
+    CHARACTERS,
+    DECIMAL,
+    DECIMAL_WORDS,
+    FORMS,
+    HEX,
+    OCTAL,
+    Cell,
+    Form,
+    fits_gutter,
+)
 from wsdiag.intake.dump.clean import body_column
 from wsdiag.intake.dump.found import Dump, Text, cut_note, marks_of, rx
 from wsdiag.intake.dump.plausible import NOTHING, weight
@@ -18,9 +29,10 @@ MOST_FOREIGN = 2
 # Labels on one line that are tried as the row's offset: prefixes hold numbers too.
 MOST_LABELS = 8
 
+# An offset has four digits or more; `0x` in front or a sign behind lets it be shorter.
 _LABEL = (
-    r"(?<![\w.:+/\"'-])(0[xX])?([0-9a-fA-F]{8}`[0-9a-fA-F]{8}|[0-9a-fA-F]{2,16})"
-    r"(h?:|h|\|| -|)(?: ?<[^<>\s]{1,80}>:?)?(?=[ \t]|$|(?<=\|))"
+    r"(?<![\w.:+/\"'-])(?:(0[xX])([0-9a-fA-F]{2,16})(?: ?<[^<>\s]{1,80}>)?(:)"
+    r"|([0-9a-fA-F]{8}`[0-9a-fA-F]{8}|[0-9a-fA-F]{4,16})(h?:|h|\|| -|)|([0-9a-fA-F]{2,3})(:))(?=[ \t]|$|(?<=\|))"
 )
 
 
@@ -52,6 +64,7 @@ class Solution(NamedTuple):
     sizes: list[int]
     good: int
     bad: int
+    rival: str = ""  # another form that fits as well
 
 
 def read_grid(text: Text, line: int, strict: bool) -> Dump | None:
@@ -81,8 +94,10 @@ def _rows_at(text: Text, line: int) -> list[Row]:
         content = content.replace("\u2502", "|").replace("\u250a", "|")
     rows = []
     for match in rx(_LABEL).finditer(content):
-        label = match.group(2).replace("`", "").lower()
-        style = ("0x" if match.group(1) else "") + match.group(3).strip()
+        label = (match.group(2) or match.group(4) or match.group(6)).lower()
+        style = "0x:" if match.group(1) else (match.group(5) or match.group(7) or "").strip()
+        if "`" in label:
+            label, style = label.replace("`", ""), "`"
         rows.append(Row(line, content[: match.start()], label, style, content[match.end() :]))
         if len(rows) >= MOST_LABELS:
             break
@@ -104,7 +119,7 @@ def _block(text: Text, first: Row) -> Block:
             else:
                 foreign += 1
             continue
-        if not row.rest.strip(" \t|"):
+        if not row.rest.strip(" \t|") and not (row.rest and _label_alone(text, index, row)):
             end, last = row.label, row.line
             if star:
                 squeezed.add(len(rows) - 1)
@@ -115,6 +130,12 @@ def _block(text: Text, first: Row) -> Block:
         rows.append(row)
         last, foreign = row.line, 0
     return Block(rows, end, frozenset(squeezed), last)
+
+
+def _label_alone(text: Text, index: int, before: Row) -> bool:
+    """True when the line is an offset alone: a row in front of it that looks empty is one of blanks (od -c)."""
+    following = _next_row(text, index, before, torn=False) if index < len(text) else None
+    return following is not None and not following.rest.strip(" \t|")
 
 
 def _next_row(text: Text, index: int, before: Row, torn: bool) -> Row | None:
@@ -143,62 +164,91 @@ def _number(label: str, base: int) -> int | None:
 def _solve(block: Block) -> Solution | None:
     """The form and base under which the rows are as long as their offsets say; the first best of all."""
     best: Solution | None = None
+    rival = ""
+    first = block.rows[0]
+    plain = first.style == "" and len(first.label) in (6, 7, 8)  # od and hexdump; others write hex and bits only
     for form in FORMS:
-        if form in (CHARACTERS, OCTAL, DECIMAL) and block.rows[0].style not in ("", "0x:", ":"):
+        if form not in (HEX, BITS) and not (plain or (form in (DECIMAL, OCTAL) and first.style == "0x:")):
             continue
-        first = form.read(block.rows[0].rest)
-        if not first:
+        cells = form.read(first.rest)
+        if not cells:
             continue
-        for base in (16, 8, 10):
+        # od counts in octal, and hexdump, the only other tool with seven digits, mostly prints words of two bytes.
+        words = form is DECIMAL_WORDS or (form is HEX and len(cells[0].data) == 2)
+        for base in (8, 16, 10) if plain and len(first.label) == 7 and not words else (16, 8, 10):
             found = _fit(block, form, base)
             if found is None or not found.good:
                 continue
-            if best is None or _rank(found) > _rank(best):
+            if best is None:
                 best = found
-    return best
+                continue
+            ranks = _rank(block, found), _rank(block, best)
+            winner, loser = (found, best) if ranks[0] > ranks[1] else (best, found)
+            if ranks[0][:3] == ranks[1][:3] and found.form is not best.form:
+                rival = loser.form.name
+            elif winner is found:
+                rival = ""
+            best = winner
+    return best._replace(rival=rival) if best else None
 
 
-def _rank(solution: Solution) -> tuple[int, int, int]:
-    """Better solutions rank higher: fewer misfits, more rows, and for equal ones what the bytes look like."""
+def _rank(block: Block, solution: Solution) -> tuple[int, int, bool, int]:
+    """Better solutions rank higher: fewer misfits, more rows, the usual layout, then what the bytes look like."""
     data = b"".join(cell.data for row in solution.cells[:8] for cell in row)
-    return (-solution.bad, solution.good, weight(data))
+    return (-solution.bad, solution.good, _usual_layout(block, solution), weight(data))
+
+
+def _usual_layout(block: Block, solution: Solution) -> bool:
+    """True when the cells stand where od and hexdump put cells of this form."""
+    first, cells = block.rows[0], solution.cells[0]
+    if first.style or len(first.label) != 7:
+        return solution.form in (HEX, BITS)
+    stops = [cell.stop for cell in cells]
+    if solution.form is HEX:
+        wide = 2 * len(cells[0].data) if cells else 0
+        return bool(cells) and stops[0] in (wide + 1, wide + 4)
+    if solution.form is DECIMAL:
+        four, five = (all(stop == width * at for at, stop in enumerate(stops, 1)) for width in (4, 5))
+        return (four or five) and not rx(r"(?:^|\s)0\d").search(first.rest)
+    if solution.form is CHARACTERS:
+        return True
+    return bool(cells) and rx(r"\s\S").match(first.rest[stops[0] - 4 :][:2] or "  x") is not None
 
 
 def _fit(block: Block, form: Form, base: int) -> Solution | None:
+    """The rows read under this form and base of the offsets; None when too many do not fit."""
     numbers = [_number(row.label, base) for row in block.rows]
     end = _number(block.end, base) if block.end else None
-    if None in numbers or (block.end and end is None):
-        return None
     at = [number for number in numbers if number is not None]
+    if len(at) < len(numbers) or (block.end and end is None):
+        return None
     steps = [after - before for before, after in pairwise(at)]
-    width = max(set(steps), key=lambda step: (steps.count(step), -step)) if steps else 0
+    whole = [step for index, step in enumerate(steps) if index not in block.squeezed]
+    width = max(set(whole), key=lambda step: (whole.count(step), -step)) if whole else 0
+    if form is CHARACTERS and width > 16:
+        return None  # od and hexdump print 16 characters a row
     cells: list[list[Cell]] = []
     sizes: list[int] = []
     good = bad = 0
     gutter_column: int | None = None
     for index, row in enumerate(block.rows):
         found = form.read(row.rest)
-        if not found:
+        if not found or (form is HEX and row.style == "" and len(found[0].data) not in (1, 2, 4, 8, 16)):
             bad += 1
             cells.append([])
             sizes.append(0)
             continue
         last = index == len(block.rows) - 1
-        if not last and index not in block.squeezed:
-            need: int | None = min(steps[index], width)
-        elif last and end is not None and index not in block.squeezed:
-            need = end - at[index]
-        elif width:
-            need = width if index in block.squeezed else None
+        if index in block.squeezed:
+            need: int | None = width or None
+        elif not last:
+            need = min(steps[index], width)
         else:
-            need = None
+            need = end - at[index] if end is not None else None
         chosen, size = _choose(form, row.rest, found, need, width, gutter_column)
-        if need is None:
-            good += bool(chosen)
-        elif size == need:
-            good += 1
-        else:
-            bad += 1
+        fits = bool(chosen) if need is None else size == need
+        good += fits
+        bad += not fits
         if chosen and gutter_column is None and len(row.rest) > chosen[-1].stop:
             tail = row.rest[chosen[-1].stop :]
             gutter_column = chosen[-1].stop + len(tail) - len(tail.lstrip())
@@ -224,13 +274,17 @@ def _choose(
             return [*found, *[Cell(b" ", found[-1].stop)] * missing], need
         for count, size in enumerate(sums, 1):
             if size == need or (form.words and size - need in range(1, len(found[0].data)) and count == len(sums)):
+                if count < len(sums) and not _gutter_starts(form, rest, found, count):
+                    break
                 return found[:count], need
         return found, total
-    limit = width or 32
+    limit = width or (16 if form in (CHARACTERS, DECIMAL, OCTAL) else 32)
     most = [count for count, size in enumerate(sums, 1) if size <= limit]
     for count in reversed(most):
         data = b"".join(cell.data for cell in found[:count])
-        if fits_gutter(rest[found[count - 1].stop :], data):
+        gutter = rest[found[count - 1].stop :]
+        apart = gutter[:2] in ("  ", " |", " >", "|", "\t") or any(32 < byte < 127 for byte in data)
+        if apart and fits_gutter(gutter, data) and not gutter.strip().startswith("0x"):
             return found[:count], sums[count - 1]
     if form.words and len(found[0].data) > 1:
         for count in reversed(most):
@@ -241,6 +295,14 @@ def _choose(
         most = [count for count in most if found[count - 1].stop <= gutter_column] or most
     count = most[-1] if most else 0
     return found[:count], sums[count - 1] if count else 0
+
+
+def _gutter_starts(form: Form, rest: str, found: list[Cell], count: int) -> bool:
+    """True when what looks like more cells behind the first `count` is the gutter."""
+    if form is not HEX:
+        return form is CHARACTERS and all(cell.data == b" " for cell in found[count:])  # hexdump pads its last row
+    gutter = rest[found[count - 1].stop :]
+    return gutter[:2] in ("  ", " |", " >", "\t") or fits_gutter(gutter, b"".join(cell.data for cell in found[:count]))
 
 
 def _dump(text: Text, block: Block, solution: Solution, strict: bool) -> Dump | None:
@@ -286,14 +348,19 @@ def _dump(text: Text, block: Block, solution: Solution, strict: bool) -> Dump | 
     begin = int(block.rows[0].label, base)
     if not _acceptable(block, solution, data, shown, strict):
         return None
-    last_row = block.rows[-1]
+    if solution.rival:
+        notes.append(Note("dump-ambiguous", {"chosen": form.name, "rejected": solution.rival}))
+    if block.squeezed and len(block.rows[0].label) == 7 and len(block.rows) - len(block.squeezed) < 2:
+        notes.append(Note("dump-ambiguous", {"chosen": f"base-{base}", "rejected": f"base-{24 - base}"}))
+    last_row, first_line = block.rows[-1], block.rows[0].line
     tail = last_row.rest[solution.cells[-1][-1].stop :] if solution.cells[-1] else ""
     if "..." in text[block.last + 1][:8] if block.last + 1 < len(text) else False:
         cut = True
         notes.append(cut_note(None))
     if begin and not address:
         notes.append(Note("dump-starts-at", {"offset": begin}))
-    notation = _notation(block, solution, little, bool(tail.strip()))
+    heading = any("00 01 02 03 04 05 06 07" in text[index] for index in range(max(0, first_line - 3), first_line))
+    notation = _notation(block, solution, little, bool(tail.strip()), heading)
     if notation == "od-a":
         lossy = True
         notes.append(Note("dump-seven-bits"))
@@ -333,9 +400,11 @@ def _little_endian(block: Block, solution: Solution, notes: list[Note]) -> bool:
     head = [cell for row in solution.cells[:16] for cell in row]
     as_written = weight(b"".join(cell.data for cell in head))
     swapped = weight(b"".join(cell.data[::-1] for cell in head))
-    style = block.rows[0].style
-    usual = style == "" or (style == "0x:" and any("0x" in row.rest for row in block.rows[:1]))
+    style, rest = block.rows[0].style, block.rows[0].rest
+    usual = style == "" or (style == "0x:" and "0x" in rest) or (style == ":" and rest.startswith("   "))
     if as_written == swapped:
+        if big and max(len(cell.data) for cell in head) >= 4:
+            notes.append(Note("dump-ambiguous", {"chosen": "bytes", "rejected": "words"}))
         return usual
     decided = swapped > as_written
     if decided != usual:
@@ -373,7 +442,7 @@ def _acceptable(block: Block, solution: Solution, data: bytes, shown: bool, stri
     return len(first.label) in (6, 7, 8)
 
 
-def _notation(block: Block, solution: Solution, little: bool, gutter: bool) -> str:
+def _notation(block: Block, solution: Solution, little: bool, gutter: bool, heading: bool) -> str:
     """The slug of the tool that writes such rows."""
     first = block.rows[0]
     form, style, digits, base = solution.form.name, first.style, len(first.label), solution.base
@@ -392,14 +461,16 @@ def _notation(block: Block, solution: Solution, little: bool, gutter: bool) -> s
             return "box-hexdump"
         if style == "-":
             return "openssl-dump"
-        if "`" in block.rows[0].indent or digits == 16:
-            return "windbg" if size == 1 and "-" in first.rest else "hexdump"
+        if style == "`":
+            return "windbg"
+        if heading:
+            return "format-hex"
         if size > 1:
             return "od-words" if od else "hexdump-words"
         if od or (digits == 7 and base == 8):
             return "od-t-x1"
         if digits == 4:
-            return "tshark-x"
+            return "certutil" if first.indent.endswith("    ") else "tshark-x"
         if "|" in first.rest:
             return "hexdump-c"
         return "hexdump"

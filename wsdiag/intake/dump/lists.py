@@ -25,7 +25,7 @@ _CLOSERS = {"buffer": ">", "contents": ">", "binary": ">>", "[": "]", "{": "}", 
 # What stands right in front of the bracket when the list is one of bytes for sure, and the notation that it tells.
 _NAMED = (
     (r"Uint8Array\((?P<size>\d+)\) ?$", "uint8array"),
-    (r"Uint8Array(?:\.of|\.from)?\(?\[?$", "uint8array"),
+    (r"Uint8Array(?:\.of|\.from)\(?$|new Uint8Array\($", "uint8array"),
     (r"(?:Int8Array|Uint8ClampedArray)(?:\((?P<size>\d+)\))? ?$", "uint8array"),
     (r"(?P<typed>\"type\":[ ]?\"Buffer\",[ ]?\"data\":[ ]?)$", "buffer-json"),
     (r"\btype: 'Buffer', ?data: ?$", "buffer-json"),
@@ -183,6 +183,9 @@ def _dump(text: Text, line: int, start: int, kind: str, content: str, found: _Li
     if values is None:
         return None
     known = weight(values)
+    single = len(values) == 1 and not named and kind == "bracket"
+    if single and text.body(line).strip() != content[start : found.stop]:
+        return None  # a size or an index: array(64), [1] => 71
     if not found.closed and not named and strict and known != KNOWN:
         return None
     if strict and not named and not _list_counts(found, values, kind, known):

@@ -18,7 +18,7 @@ _FORMS = (
     (r"ArrayBuffer\(\d+\)(?! ?[\[{])", "javascript-object"),
     (r"Uint8Array\(\d+\)(?! ?[\[{])", "javascript-object"),
     (r"\[\](?:uint8|byte) len: \d+, cap: \d+(?!, ?\[)", "go-slice"),
-    (r"\bSystem\.Byte\[\]", "dotnet-array"),
+    (r"(?<!\()\bSystem\.Byte\[\]", "dotnet-array"),
     (r"\bBlob \{ ?size: \d+, type: '[^']*' ?\}", "javascript-object"),
 )
 

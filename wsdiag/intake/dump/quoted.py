@@ -4,7 +4,7 @@ nginx and Apache write into their access logs; system calls are left to `strace`
 
 from typing import NamedTuple
 
-from wsdiag.intake.dump.escapes import Plain, unescape
+from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
@@ -95,7 +95,7 @@ def _unchanged(text: Text, line: int, start: int) -> str:
 def _dump(text: Text, line: int, start: int, literal: _Literal, strict: bool) -> Dump | None:
     is_bytes = literal.prefix in _BYTES_PREFIXES
     inner = "".join(piece for _, piece in literal.pieces)
-    if not inner or (strict and not literal.closed and "\\" not in inner):
+    if not inner or (not literal.closed and (literal.quote == "`" or (strict and "\\" not in inner))):
         return None
     plain, notation, notes = _read(inner, literal, strict)
     if plain is None or not _counts(text, line, start, literal, plain, is_bytes, strict):
@@ -139,12 +139,12 @@ def _read(inner: str, literal: _Literal, strict: bool) -> tuple[Plain | None, st
                 "hex-quoted",
                 [Note("dump-ambiguous", {"chosen": "hex", "rejected": "text"})],
             )
-    if rx(r"\\\\(?:x[0-9a-fA-F]{2}|[rn]|u00|[0-3][0-7]{2})").search(inner) and not rx(
-        r"(?<!\\)\\(?:x[0-9a-fA-F]{2}|[rn]|u00|[0-3][0-7]{2})"
-    ).search(inner):
-        inner = inner.replace("\\\\", "\\")  # escaped twice: a literal inside JSON
+    if escaped_twice(inner):
+        inner = inner.replace("\\\\", "\\")
         notes.append(Note("dump-escaped-twice"))
     plain = unescape(inner, code_points=not is_bytes and literal.quote != '"')
+    if not is_bytes:
+        plain = _as_binary(inner, plain, notes)
     if not is_bytes and literal.quote == '"' and not inner.isascii() and not plain.latin:
         other = unescape(inner, code_points=True)
         if other.latin and weight(other.data) > weight(plain.data):
@@ -158,13 +158,33 @@ def _read(inner: str, literal: _Literal, strict: bool) -> tuple[Plain | None, st
     return plain, name, notes
 
 
+def _as_binary(inner: str, plain: Plain, notes: list[Note]) -> Plain:
+    """Characters U+0080 to U+00FF without greater ones: one byte each when control characters stand beside them."""
+    if plain.latin or plain.data.isascii() or rx(r"\\x[89a-fA-F]").search(inner):
+        return plain
+    points = unescape(inner, code_points=True)
+    try:
+        binary = points.data.decode("utf-8").encode("latin-1")
+    except UnicodeError:
+        return plain
+    control = any(byte < 32 and byte not in (9, 10, 13) for byte in binary)
+    notes.append(
+        Note(
+            "dump-ambiguous",
+            {"chosen": "latin-1" if control else "utf-8", "rejected": "utf-8" if control else "latin-1"},
+        )
+    )
+    return Plain(binary, plain.escapes, plain.replaced, True) if control else plain
+
+
 def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, is_bytes: bool, strict: bool) -> bool:
     """True when a literal is taken for bytes: known, or bytes by its prefix, or (not strict) with any escape."""
     known = weight(plain.data)
     if known == KNOWN:
         return is_bytes or plain.escapes > 0 or not strict
     if not strict:
-        return is_bytes or plain.escapes > 0
+        alone = not text[line][:start].strip() and not text[literal.last][literal.stop :].strip()
+        return is_bytes or plain.escapes > 0 or (alone and literal.closed)
     if not literal.closed:
         return False
     binary = any(byte < 9 or byte > 126 for byte in plain.data)
@@ -173,54 +193,88 @@ def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, 
     return binary and known == FRAMES and plain.escapes >= 2
 
 
+_ESCAPES_FIRST = (
+    r"\\{1,2}x[0-9a-fA-F]{2}(?:\\{1,2}(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
+    r"|\\{1,2}[0-3][0-7]{2}(?:\\{1,2}(?:[0-3][0-7]{2}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
+)
+_HEAD_FIRST = r"\b(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|HTTP/1\.[01]) "
+
+
 def read_escaped(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Escapes without quotes: `\\x16\\x03\\x01` in prose, or a request with `\\r\\n` on one line."""
     content = text[line]
     if "\\" not in content:
         return None
-    pattern = (
-        r"\\{1,2}x[0-9a-fA-F]{2}(?:\\{1,2}(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
-        r"|\\{1,2}[0-3][0-7]{2}(?:\\{1,2}(?:[0-3][0-7]{2}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
-        r"|\b(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|HTTP/1\.[01]) (?:[^\\\"'<>]|\\\\?[^\"'])*+\\n"
-    )
-    for match in rx(pattern).finditer(content, column):
+    head = _escaped_head(text, line, column) if rx(r"\\n").search(content) else None
+    for match in rx(_ESCAPES_FIRST).finditer(content, column):
+        if head is not None and head.start <= match.start():
+            return head
         inner = match.group()
         if match.start() and content[match.start() - 1] in "\"'":
             inner = inner.rstrip("\"'")
-        stop = match.start() + len(inner)
-        notes: list[Note] = []
-        if "\\\\" in inner[:2] or ("\\\\r\\\\n" in inner and inner[0] != "\\"):
-            inner = inner.replace("\\\\", "\\")
-            notes.append(Note("dump-escaped-twice"))
-        cut = inner.endswith(("...", "…"))
-        if cut:
-            inner = inner.rstrip(".…")
-            notes.append(cut_note(None))
-        if rx(r"\\x[0-9a-fA-F]?$|\\$").search(inner):
-            inner = inner[: inner.rindex("\\")]
-            cut = True
-            notes.append(Note("dump-odd-nibble"))
-        plain = unescape(inner)
-        known = weight(plain.data)
-        if plain.escapes < 2 or (strict and known < FRAMES):
-            continue
-        name = "octal-escapes" if rx(r"\\[0-3][0-7]{2}").match(inner) else "string-escapes"
-        return inline(text, line, match.start(), stop, plain.data, name, tuple(notes), cut=cut)
+        found = _escaped(text, line, match.start(), inner, strict)
+        if found is not None:
+            return found
+    return head
+
+
+def _escaped_head(text: Text, line: int, column: int) -> Dump | None:
+    """A request or response on one line, up to its last `\\n` before a quote; each stretch is looked at once."""
+    content = text[line]
+    at = column
+    while match := rx(_HEAD_FIRST).search(content, at):
+        quote = rx(r"[\"'<>]").search(content, match.end())
+        stop = quote.start() if quote else len(content)
+        end = content.rfind("\\n", match.end(), stop)
+        at = stop + 1
+        if end >= 0:
+            tail = rx(r"[^\s]*(?:\.\.\.|…)?$").match(content, end + 2, stop)
+            inner = content[match.start() : tail.end() if tail and tail.group() else end + 2]
+            found = _escaped(text, line, match.start(), inner, True)
+            if found is not None:
+                return found
     return None
 
 
-def read_whole(text: Text, strict: bool) -> Dump | None:
+def _escaped(text: Text, line: int, start: int, inner: str, strict: bool) -> Dump | None:
+    """The dump of an unquoted literal."""
+    stop = start + len(inner)
+    notes: list[Note] = []
+    if escaped_twice(inner):
+        inner = inner.replace("\\\\", "\\")
+        notes.append(Note("dump-escaped-twice"))
+    cut = inner.endswith(("...", "…"))
+    if cut:
+        inner = inner.rstrip(".…")
+        notes.append(cut_note(None))
+    if rx(r"\\x[0-9a-fA-F]?$|(?<!\\)\\$").search(inner):
+        inner = inner[: inner.rindex("\\")]
+        cut = True
+        notes.append(Note("dump-odd-nibble"))
+    plain = unescape(inner)
+    if plain.escapes < 2 or (strict and weight(plain.data) < FRAMES):
+        return None
+    name = "octal-escapes" if rx(r"\\[0-3][0-7]{2}").match(inner) else "string-escapes"
+    return inline(text, line, start, stop, plain.data, name, tuple(notes), cut=cut)
+
+
+# "received: " in front of a literal without quotes is not part of it.
+_SAID = r"[A-Za-z][\w -]{1,40}[:=] "
+
+
+def read_whole(text: Text) -> Dump | None:
     """A text that is one literal without quotes, all of it: the user said that it is a dump."""
-    inner = "\n".join(text[index] for index in range(len(text))).strip("\n")
-    if "\\" not in inner:
-        return None
-    twice = "\\\\x" in inner or "\\\\r\\\\n" in inner
+    whole = "\n".join(text[index] for index in range(len(text))).rstrip("\n")
+    said = rx(_SAID).match(whole)
+    start = said.end() if said and weight(whole.encode("utf-8", "replace")) < FRAMES else 0
+    inner = whole[start:]
+    if inner.count("M-") + inner.count("^") + inner.count("=") + inner.count("%") >= inner.count("\\"):
+        return None  # caret notation, quoted-printable and URL encoding show a backslash as itself
+    twice = escaped_twice(inner)
     plain = unescape(inner.replace("\\\\", "\\") if twice else inner)
-    if plain.escapes < 1 or strict:
-        return None
     notes = [Note("dump-escaped-twice")] if twice else []
     if plain.replaced:
         notes.append(Note("dump-replaced", {"count": plain.replaced}))
     name = "octal-escapes" if rx(r"\\[0-3][0-7]{2}").search(inner) else "string-escapes"
     last = len(text) - 1
-    return inline(text, 0, 0, len(text[last]), plain.data, name, tuple(notes), lossy=plain.replaced > 0, last=last)
+    return inline(text, 0, start, len(text[last]), plain.data, name, tuple(notes), lossy=plain.replaced > 0, last=last)

@@ -12,7 +12,7 @@ _GROUP = r"(?:0[xX])?[0-9a-fA-F]{2,}+(?![0-9A-Za-z])"
 # The groups of one run have one kind of separator between them: "2024-11-22 12:18:34" is no run.
 _SEPARATORS = (r"[ \t]{1,4}(?:[-|][ \t])?", r" ?: ?", r"[ \t]?[,;][ \t]?", "-", r"\.", "_", r"\|")
 _RUN = rf"(?<![0-9A-Za-z\\%&#=]){_GROUP}(?:{'|'.join(f'(?:{each}{_GROUP})++' for each in _SEPARATORS)})?"
-_GLUED_PREFIXES = r"(?:0[xX][0-9a-fA-F]{2}){3,}"  # Tomcat: [0x160x030x01…]
+_GLUED_PREFIXES = r"(?:0[xX][0-9a-fA-F]{2}){2,}"  # Tomcat: [0x160x030x01…]
 # A word that says that hex follows. The first group is trusted with any bytes, the others with none of a hash's size.
 _INTRODUCED = (
     r"(?:(\b[Bb]uffer|\bBUFFER|\b[Hh]ex(?:[ _-]?dump|[ _-]?string)?|\bHEX|\b[Rr]aw(?: bytes| data)?|\b[Bb]ytes"
@@ -47,18 +47,21 @@ def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
 def read_introduced(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """`Buffer:474554…` even when a word is glued to its end, as Workerman prints it."""
     content = text[line]
-    for match in rx(r"\b[Bb]uffer[:=]? ?((?:[0-9a-f]{2}){4,}+[0-9a-f]?|(?:[0-9A-F]{2}){4,}+[0-9A-F]?)").finditer(
-        content, column
-    ):
-        digits = match.group(1)
+    pattern = (
+        r"\b[Bb]uffer[:=]? ?((?:[0-9a-f]{2}){4,}+[0-9a-f]?|(?:[0-9A-F]{2}){4,}+[0-9A-F]?)"
+        r"|\bBuffer:((?:[0-9a-f]{2}){1,3}+)(?=$|[Ee]rror|recv|\s*$)"
+    )
+    for match in rx(pattern).finditer(content, column):
+        group = 1 if match.group(1) else 2
+        digits = match.group(group)
         stop = match.end()
         if content[stop : stop + 1].isalnum():
             digits = _unglue(digits, content[stop : stop + 16])
-            stop = match.start(1) + len(digits)
+            stop = match.start(group) + len(digits)
             notes: tuple[Note, ...] = (Note("dump-glued"),)
-            found = _plain(text, line, match.start(1), stop, digits, "workerman-buffer", strict=False, notes=notes)
+            found = _plain(text, line, match.start(group), stop, digits, "workerman-buffer", strict=False, notes=notes)
         else:
-            found = _plain(text, line, match.start(1), stop, digits, "workerman-buffer", strict=False)
+            found = _plain(text, line, match.start(group), stop, digits, "workerman-buffer", strict=False)
         if found is not None:
             return found
     return None
@@ -100,7 +103,11 @@ def _run(text: Text, line: int, match: re.Match[str], strict: bool) -> Dump | No
         return _plain(text, line, match.start(), match.end(), tokens[0], notation, strict)
     if any(len(token) % 2 for token in tokens[:-1]):
         return None
-    if strict and (len(tokens[-1]) % 2 or len({len(token) for token in tokens[:-1]}) > 1):
+    if (strict or " " not in run) and len({len(token) for token in tokens[:-1]}) > 1:
+        return None  # a date, an address
+    if strict and len(tokens[-1]) % 2:
+        return None
+    if len(tokens[-1]) > len(tokens[0]) and " " not in run:
         return None
     if not strict and len(tokens[0]) == 2 and (decimal := _decimal(tokens)) is not None:
         return _decided(text, line, match, tokens, decimal)
