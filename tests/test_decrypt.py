@@ -430,6 +430,20 @@ def test_key_logs_are_read_as_they_come() -> None:
     assert not looks_like_key_log(b"")
 
 
+def test_a_key_log_that_grows_is_read_on(tmp_path: Path) -> None:
+    """As in a live capture: the client writes its secrets while the connection is followed."""
+    path = tmp_path / "keys.log"
+    line = f"CLIENT_RANDOM {'ab' * 32} {'cd' * 48}\n".encode()
+    path.write_bytes(b"# made by a browser\n" + line[:50])
+    with path.open("rb") as file:
+        keys = KeyLog(file)
+        assert keys.secrets(b"\xab" * 32) == {}
+        with path.open("ab") as more:
+            more.write(line[50:])
+        assert keys.secrets(b"\xab" * 32) == {"CLIENT_RANDOM": b"\xcd" * 48}
+        assert (len(keys), keys.unreadable) == (1, 0)
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=100, deadline=None)
 def test_no_key_log_raises(data: bytes) -> None:

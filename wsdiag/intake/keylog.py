@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import BinaryIO
 
 LABELS = frozenset(
     {
@@ -14,6 +15,7 @@ LABELS = frozenset(
     }
 )
 MAX_SECRETS = 1_000_000  # a browser left alone for months writes some 100,000 lines; more is not a key log
+MAX_LINE = 4096  # a line is 200 to 300 characters long
 
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
@@ -21,11 +23,14 @@ _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 class KeyLog:
     """Secrets of TLS connections, by the client's random value and the label of the line."""
 
-    __slots__ = ("_secrets", "unreadable")
+    __slots__ = ("_file", "_rest", "_secrets", "unreadable")
 
-    def __init__(self) -> None:
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        """`file`: a key log that may still be growing; it is read on whenever a connection's secrets are missing."""
         self._secrets: dict[bytes, dict[str, bytes]] = {}
         self.unreadable = 0  # lines that are neither a secret, nor a comment, nor empty
+        self._file = file
+        self._rest = b""  # the beginning of a line whose end is not written yet
 
     def __len__(self) -> int:
         """How many connections have a secret."""
@@ -55,7 +60,16 @@ class KeyLog:
 
     def secrets(self, random: bytes) -> Mapping[str, bytes]:
         """The secrets of the connection whose ClientHello has this random value, by label."""
+        if random not in self._secrets and self._file is not None:
+            self._read_on()
         return self._secrets.get(random, _NOTHING)
+
+    def _read_on(self) -> None:
+        assert self._file is not None
+        lines = self._rest + self._file.read()
+        end = lines.rfind(b"\n") + 1
+        self._rest = lines[end:][-MAX_LINE:]
+        self.add(lines[:end])
 
 
 def looks_like_key_log(data: bytes) -> bool:
