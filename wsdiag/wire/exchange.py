@@ -18,7 +18,6 @@ from wsdiag.model import (
     Exchange,
     Flaw,
     Foreign,
-    Frame,
     ProxyHeader,
     Request,
     Response,
@@ -32,16 +31,16 @@ from wsdiag.model import (
     wants_upgrade,
 )
 from wsdiag.wire import http1, http2, proxy_protocol, tls
-from wsdiag.wire.frames import FrameReader, header_flaws
+from wsdiag.wire.frames import FrameReader, first_frame, header_flaws
 from wsdiag.wire.handshake import DeflateParameters, deflate_parameters
 from wsdiag.wire.identify import REQUEST_IN_TEXT, STATUS_LINE, identify_at
 from wsdiag.wire.identity import Identity
 
 MAX_GARBAGE = 64 * 1024  # bytes in front of a status line in which it is looked for: a page of PHP warnings
 MAX_CLIENT_GARBAGE = 4096  # the same in front of a request
-MAX_FRAMES = 20_000  # frames listed one by one for each side; the rest is told in one element for each run
+MAX_FRAMES = 20_000  # frames listed one by one for each side; after them, an element stands for a run of healthy ones
+MAX_ELEMENTS = 50_000  # elements of one side that are no frames; what follows is told as unknown
 MAX_START = 2100  # the longest text that REQUEST_IN_TEXT matches, so that a search may begin that much before a border
-RUN = 4096  # bytes of frames that such an element covers at least
 HIXIE_KEY_3 = 8  # bytes behind the head of a hixie-76 request
 HIXIE_ANSWER = 16  # bytes behind the head of its answer
 BODILESS = frozenset({204, 205, 304})  # RFC 9110 section 6.4.1
@@ -70,7 +69,6 @@ class _Reading:
         self.gaps = [gap for gap in sorted(stream.gaps) if 0 < gap.offset < self.end]
         self.next_gap = 0
         self.late = not stream.from_start or any(gap.offset <= 0 for gap in stream.gaps)
-        self.in_frames = False
         self.searched = 0  # up to here no HTTP was found
 
     def limit(self) -> int:
@@ -191,7 +189,6 @@ class _Reading:
 
     def frames(self, deflate: DeflateParameters | None, *, joined_late: bool = False, sure: bool = True) -> None:
         """All the rest is frames, with what was agreed of compression; not `sure` where the first one begins."""
-        self.in_frames = True
         reader = FrameReader(self.side, deflate, everything=True, joined_late=joined_late)
         while True:
             limit = self.limit()
@@ -224,32 +221,31 @@ class _Reading:
         position = max(self.at, reader.stop)
         while position < stop and not (reader.closed or reader.lost):
             step = min(stop, position + 2**16)
+            if len(self.elements) >= MAX_FRAMES:
+                reader.everything = False
             for frame in reader.feed(self.data[position:step], position):
-                self.frame(frame)
+                self.healthy(frame.span.start)
+                self.add(frame)
             position = step
+            if not reader.everything:
+                self.healthy(reader.begun)
 
     def cut(self, reader: FrameReader) -> None:
         """The bytes end (or are lost) here: the frame under way is not complete."""
+        reader.everything = True
         for frame in reader.finish():
-            self.frame(frame)
-
-    def frame(self, frame: Frame) -> None:
-        """Append a frame; beyond MAX_FRAMES healthy ones share an element with the one in front."""
-        last = self.elements[-1] if len(self.elements) >= MAX_FRAMES else None
-        if (
-            isinstance(last, Frame)
-            and not (frame.flaws or last.flaws)
-            and last.complete
-            and frame.complete
-            and frame.opcode != 8
-            and last.opcode != 8
-            and last.span.stop - last.span.start < RUN
-        ):
-            span = Span(self.side, last.span.start, frame.span.stop)
-            self.elements[-1] = last._replace(span=span, others=last.others + 1)
-            self.at = frame.span.stop
-        else:
+            self.healthy(frame.span.start)
             self.add(frame)
+
+    def healthy(self, stop: int) -> None:
+        """Frames up to `stop` that were read but not told, as one element that stands for them all."""
+        if stop <= self.at:
+            return
+        run = self.data[self.at : stop]
+        counting = FrameReader(self.side, joined_late=True)
+        counting.feed(run, self.at)
+        whole = Span(self.side, self.at, stop)
+        self.add(first_frame(run, self.at, self.side)._replace(span=whole, flaws=(), others=counting.frames - 1))
 
 
 # Kinds that get no Foreign element where they cannot be read on.
@@ -267,14 +263,17 @@ class _ClientReading(_Reading):
 
     def request(self, index: int) -> Request | None:
         """The request of that number (from 0), reading on until it is found; None when there are not so many."""
-        while len(self.requests) <= index and self.at < self.end and not self.in_frames:
+        while len(self.requests) <= index and self.at < self.end and len(self.elements) < MAX_ELEMENTS:
             self.step()
         return self.requests[index] if index < len(self.requests) else None
 
     def read(self) -> None:
         """Read all that is left."""
         while self.at < self.end:
-            self.step()
+            if len(self.elements) >= MAX_ELEMENTS:
+                self.unknown(self.end)
+            else:
+                self.step()
 
     def step(self) -> None:
         """Read the element that stands here, or a few of them."""
@@ -336,6 +335,9 @@ class _ServerReading(_Reading):
         """Read the whole stream; at a 101 the client's goes over to frames as well."""
         while self.at < self.end:
             limit = self.limit()
+            if len(self.elements) >= MAX_ELEMENTS:
+                self.unknown(self.end)
+                return
             found = identify_at(self.data, self.at, limit, self.side)
             if found.kind == "response":
                 self.add_response(limit)

@@ -112,8 +112,10 @@ def _printable(data: bytes) -> str | None:
             decoded = data[: len(data) - cut].decode()
         except UnicodeDecodeError:
             continue
-        odd = sum(not (each.isprintable() or each in "\t\r\n\x1b\ufeff") for each in decoded)
-        return decoded if odd == 0 or (odd == decoded.count("\x00") == 1 and decoded.endswith("\x00")) else None
+        plain = decoded.removesuffix("\x00")
+        for each in "\t\r\n\x1b\ufeff":
+            plain = plain.replace(each, " ")
+        return decoded if plain.isprintable() else None
     return None
 
 

@@ -23,31 +23,20 @@ that gigabytes can be read in little memory. Flaws of a frame:
 """
 
 from codecs import getincrementaldecoder
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from wsdiag.model import CLIENT, Flaw, Frame, Side, Span
+from wsdiag.wire.content import BINARY, CLOSE, CONTINUATION, PING, PONG, SMALL, TEXT, Content, readable_text
 from wsdiag.wire.handshake import DeflateParameters
 
-if TYPE_CHECKING:
-    from codecs import IncrementalDecoder
-    from zlib import _Decompress
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 
 MAX_PAYLOAD = 4096  # bytes of a payload that a Frame keeps
 MAX_NOTABLE = 256  # flawed frames that one reader reports: a fault that repeats tells nothing new
 MAX_DERAILED = 4  # faulty headers in a row until the bytes are taken for something else than frames
-MAX_INFLATED = 64 * 2**20  # bytes that one message may inflate to: more than any server's limit for a message
-MAX_RATIO = 400  # inflated to compressed; deflate itself cannot exceed 1032
-RATIO_FROM = 2**20  # bytes below which the ratio is not looked at: small messages of zeros are common
-INFLATE_STEP = 2**20  # bytes inflated in one go
 TEXT_WINDOW = 64  # bytes looked at to tell text from a frame
-MIN_TEXT = 4
-SMALL = 1000  # bytes of a compressed message that is inflated at once: it cannot become more than 1 MiB
 UNMASK_STEP = 2**16  # bytes unmasked in one go
 
-_SYNC = b"\x00\x00\xff\xff"  # RFC 7692 section 7.2.2
 _HIGH = [int.from_bytes(b"\x80" * size, "little") for size in range(126)]
 _WHOLE = [(1 << 8 * size) - 1 for size in range(126)]
 _REPEAT = [int.from_bytes(b"\x01\x00\x00\x00" * 32, "little") & ((1 << 8 * size) - 1) for size in range(126)]
@@ -81,18 +70,6 @@ def is_sendable(code: int) -> bool:
     return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
 
 
-def readable_text(data: bytes) -> str:
-    """The data as text when it is printable UTF-8 (its end may be cut inside a character), else the empty string."""
-    decoder = getincrementaldecoder("utf-8")()
-    try:
-        text = decoder.decode(data)
-    except UnicodeDecodeError:
-        return ""
-    if len(text) < MIN_TEXT or not all(each.isprintable() or each in "\t\r\n" for each in text):
-        return ""
-    return text
-
-
 class _Under(NamedTuple):
     """The header of the frame under way."""
 
@@ -107,16 +84,29 @@ class FrameReader:
     """Reads one direction's frames from portions of bytes.
 
     `deflate` is what was agreed. `joined_late`: the beginning was not seen, so an open message and compression are
-    possible. `everything`: every frame is returned, not only the flawed ones and the close frames. After a close frame
+    possible. `everything`: every frame is returned, not only those that are flawed or cut and the close frames. After a close frame
     (`closed`) and after what is no frame (`lost`) the rest is ignored; `stop` is the offset up to which bytes belong to
     frames. `frames` and `bytes` count the frames that were begun and the payload bytes that were seen.
     """
 
     __slots__ = (
-        "_buffer", "_decoder", "_deflate", "_derailed", "_failure", "_flaws", "_inflated", "_inflater",
-        "_joined_late", "_kept", "_lost_bytes", "_message", "_notable", "_packed", "_seen", "_takeover", "_under", "_utf8", "_wire", "bytes",
-        "closed", "everything", "frames", "lost", "side", "stop",
-    )  # fmt: skip
+        "_buffer",
+        "_content",
+        "_derailed",
+        "_flaws",
+        "_kept",
+        "_lost_bytes",
+        "_notable",
+        "_seen",
+        "_under",
+        "bytes",
+        "closed",
+        "everything",
+        "frames",
+        "lost",
+        "side",
+        "stop",
+    )
 
     def __init__(
         self,
@@ -133,11 +123,7 @@ class FrameReader:
         self.closed = False
         self.lost = False
         self.stop = 0
-        self._deflate = deflate
-        self._joined_late = joined_late
-        self._takeover = deflate is not None and not (
-            deflate.client_no_context_takeover if side == CLIENT else deflate.server_no_context_takeover
-        )
+        self._content = Content(side, deflate, joined_late)
         self._buffer = b""  # the head of a frame, until all of it is there
         self._under: _Under | None = None
         self._seen = 0  # payload bytes of the frame under way
@@ -146,15 +132,11 @@ class FrameReader:
         self._flaws: list[Flaw] = []
         self._notable = 0
         self._derailed = 0
-        # the message under way: its opcode; -1 for one whose beginning was not seen
-        self._message: int | None = -1 if joined_late else None
-        self._packed = False  # the message is compressed
-        self._decoder: IncrementalDecoder | None = None
-        self._utf8 = False  # the message's text is being checked
-        self._inflater: _Decompress | None = None
-        self._inflated = 0
-        self._wire = 0
-        self._failure = ""  # why a message did not inflate, when that was tried all at once
+
+    @property
+    def begun(self) -> int:
+        """The offset where the frame under way begins, which is `stop` when there is none."""
+        return self._under.start if self._under is not None else self.stop
 
     # -- bytes in --
 
@@ -190,11 +172,7 @@ class FrameReader:
             return False
         self._seen += size
         self._lost_bytes = True
-        # what is missing would have changed the state of the message's text and of the inflater
-        self._utf8 = False
-        self._decoder = None
-        if self._packed:
-            self._give_up()
+        self._content.lose()
         return True
 
     # -- one frame after the other --
@@ -203,11 +181,11 @@ class FrameReader:
         end = len(data)
         unmarked = not self.everything
         high, repeat, whole, from_bytes = _HIGH, _REPEAT, _WHOLE, int.from_bytes
-        inflating, from_server = self._deflate is not None, self.side != CLIENT
+        content, from_server = self._content, self.side != CLIENT
         frames = size = 0
         while at < end and not (self.closed or self.lost):
             before = at
-            if unmarked and self._message is None:
+            if unmarked and content.opcode is None:
                 # The fast path: whole, healthy frames are counted and passed over.
                 while end - at >= 6:
                     first = data[at]
@@ -254,16 +232,15 @@ class FrameReader:
                                     break
                     elif (
                         (first == 0xC1 or first == 0xC2)
-                        and inflating
                         and length <= SMALL
-                        and (from_server or second > 127)
+                        and content.deflate is not None
+                        and (from_server or second & 0x80)
                     ):
                         payload = data[start:stop]
                         if second & 0x80:
                             payload = unmask(payload, data[start - 4 : start])
-                        if not self._inflates(payload, first == 0xC1):
+                        if not content.inflates(payload, first == 0xC1):
                             break
-                        inflating = self._deflate is not None
                     elif first != 0x82 and ((first != 0x89 and first != 0x8A) or length > 125):
                         break
                     frames += 1
@@ -286,37 +263,13 @@ class FrameReader:
         if not (self.closed or self.lost):
             self.stop = offset + at
 
-    def _inflates(self, payload: bytes, text: bool) -> bool:
-        """True when a small message of one frame inflates (to UTF-8, when it is text), else `_failure` says why not."""
-        inflater = self._inflater
-        if inflater is None:
-            from zlib import decompressobj
-
-            inflater = self._inflater = decompressobj(-15)
-        try:
-            content = inflater.decompress(payload + _SYNC)
-        except Exception:  # zlib.error, whose name would have to be imported here for each message
-            self._failure = "deflate-error"
-            return False
-        if text and not content.isascii():
-            try:
-                content.decode()
-            except UnicodeDecodeError:
-                self._failure = "invalid-utf8"
-                return False
-        if inflater.eof:
-            self._give_up()
-        elif not self._takeover:
-            self._inflater = None
-        return True
-
     def _begin(self, data: bytes, at: int, offset: int, final: bool, out: list[Frame]) -> int:
         """Read the head of the frame at `at`; where its payload begins, or -1 when more bytes are needed."""
         have = len(data) - at
         if have < 2 and not final:
             return -1
         first = data[at]
-        kinds = header_flaws(first, self._deflate is not None or self._joined_late)
+        kinds = header_flaws(first, self._content.compressible)
         second = data[at + 1] if have >= 2 else 0
         masked, length, size = second & 0x80, second & 0x7F, 2
         wide = {126: 2, 127: 8}.get(length, 0)
@@ -352,7 +305,9 @@ class FrameReader:
         if first & 0x08 and first & 0x0F in OPCODES and length > 125:
             flaws.append(Flaw("control-too-long", Span(self.side, start + 1, start + size), str(length)))
         if have >= 2:
-            self._sequence(first, span, flaws)
+            disorder = self._content.follow(first, span)
+            if disorder is not None:
+                flaws.append(disorder)
         self.frames += 1
         self._derailed = self._derailed + 1 if any(flaw.kind in _DERAILING for flaw in flaws) else 0
         self._under = _Under(start, start + size, first, length, mask)
@@ -360,32 +315,9 @@ class FrameReader:
         self._flaws = flaws
         if have < wanted:
             self._lost_bytes = True
-            self._utf8 = False
         elif not length:
             self._end(out, True)
         return at + size
-
-    def _sequence(self, first: int, span: Span, flaws: list[Flaw]) -> None:
-        """Follow messages and their fragments: RFC 6455 section 5.4."""
-        opcode = first & 0x0F
-        if opcode >= 8:
-            return
-        if opcode == CONTINUATION:
-            if self._message is None:
-                flaws.append(Flaw("continuation-without-start", span))
-                self._start(0, False)
-            return
-        if self._message is not None and self._message >= 0:
-            flaws.append(Flaw("message-interrupted", span))
-        self._start(opcode, bool(first & 0x40))
-
-    def _start(self, opcode: int, packed: bool) -> None:
-        self._message = opcode
-        self._packed = packed and self._deflate is not None
-        # a compressed message that nobody agreed to cannot be checked
-        self._utf8 = opcode == TEXT and (self._packed or not packed)
-        self._decoder = None
-        self._inflated = self._wire = 0
 
     def _text(
         self, first: int, length: int, text: str, size: int, start: int, kinds: list[str], out: list[Frame]
@@ -407,8 +339,8 @@ class FrameReader:
         under = self._under
         assert under is not None
         end = min(len(data), at + under.length - self._seen)
-        opcode = under.first & 0x0F
-        checked = opcode < 8 and (self._utf8 or self._packed)
+        content = self._content
+        checked = under.first & 0x0F < CLOSE and content.checked
         while at < end:
             if not checked and len(self._kept) >= MAX_PAYLOAD:
                 self._seen += end - at
@@ -422,8 +354,8 @@ class FrameReader:
             if len(self._kept) < MAX_PAYLOAD and not self._lost_bytes:
                 self._kept += piece[: MAX_PAYLOAD - len(self._kept)]
             if checked:
-                self._content(piece, offset + at, under)
-                checked = self._utf8 or self._packed
+                content.take(piece, offset + at, self._payload_span(under), self._flaws)
+                checked = content.checked
             self._seen += step - at
             self.bytes += step - at
             at = step
@@ -432,73 +364,8 @@ class FrameReader:
             self._end(out, True)
         return at
 
-    def _content(self, piece: bytes, where: int, under: _Under) -> None:
-        """Check a piece of a data frame: inflate it, then its UTF-8."""
-        if not self._packed:
-            self._check(piece, where, under, False)
-            return
-        self._wire += len(piece)
-        self._inflate(piece, under)
-
-    def _inflate(self, piece: bytes, under: _Under) -> None:
-        from zlib import decompressobj, error
-
-        if self._inflated > MAX_INFLATED:
-            return  # told when the frame ends
-        if self._failure:
-            if self._failure == "deflate-error" or self._utf8:
-                self._flaws.append(Flaw(self._failure, self._payload_span(under)))
-            self._utf8 = False
-            if self._failure == "deflate-error":
-                self._give_up()
-            return
-        if self._inflater is None:
-            self._inflater = decompressobj(-15)
-        try:
-            while piece:
-                text = self._inflater.decompress(piece, INFLATE_STEP)
-                piece = self._inflater.unconsumed_tail
-                self._inflated += len(text)
-                if self._utf8:
-                    self._check(text, 0, under, True)
-                if self._inflated > MAX_INFLATED:
-                    break
-                if self._inflater.eof:  # a final block: legal (RFC 7692 section 7.2.3.4), but nobody goes on after it
-                    self._give_up()
-                    return
-        except error:
-            # what came out before the error is no text to judge
-            self._flaws = [flaw for flaw in self._flaws if flaw.kind != "invalid-utf8"]
-            self._flaws.append(Flaw("deflate-error", self._payload_span(under)))
-            self._give_up()
-
-    def _check(self, piece: bytes, where: int, under: _Under, packed: bool) -> None:
-        if self._decoder is None:
-            if piece.isascii():
-                return
-            self._decoder = getincrementaldecoder("utf-8")()
-        decoder = self._decoder
-        pending = len(decoder.getstate()[0])
-        try:
-            decoder.decode(piece)
-        except UnicodeDecodeError as fault:
-            self._bad_text(max(where - pending + fault.start, under.payload_start), under, packed)
-
-    def _bad_text(self, where: int, under: _Under, packed: bool) -> None:
-        span = self._payload_span(under) if packed else Span(self.side, where, where + 1)
-        self._flaws.append(Flaw("invalid-utf8", span))
-        self._utf8 = False
-        self._decoder = None
-
     def _payload_span(self, under: _Under) -> Span:
         return Span(self.side, under.payload_start, under.payload_start + under.length)
-
-    def _give_up(self) -> None:
-        """Inflate nothing any more: the inflater is out of step with the sender."""
-        self._deflate = None
-        self._joined_late = True
-        self._packed = self._utf8 = False
-        self._inflater = self._decoder = None
 
     # -- the end of a frame --
 
@@ -508,10 +375,10 @@ class FrameReader:
         complete = complete and not self._lost_bytes
         fin, opcode = bool(under.first & 0x80), under.first & 0x0F
         if opcode < 8:
-            self._end_data(under, fin, complete)
+            self._content.end_frame(fin, complete, self._payload_span(under), self._flaws)
         elif opcode == CLOSE:
             self._end_close(under, complete)
-        if self.everything or opcode == CLOSE or (self._flaws and self._notable < MAX_NOTABLE):
+        if self.everything or opcode == CLOSE or ((self._flaws or not complete) and self._notable < MAX_NOTABLE):
             self._notable += 1
             stop = self.stop if self.stop > under.payload_start else under.payload_start
             flaws = tuple(self._within(flaw, stop) for flaw in self._flaws)
@@ -543,28 +410,6 @@ class FrameReader:
             return flaw
         return Flaw(flaw.kind, Span(self.side, min(flaw.span.start, stop), stop), flaw.detail)
 
-    def _end_data(self, under: _Under, fin: bool, complete: bool) -> None:
-        if complete and self._packed:
-            if fin:
-                self._inflate(_SYNC, under)
-            if self._packed and (
-                self._inflated > MAX_INFLATED
-                or (self._inflated > RATIO_FROM and self._inflated > MAX_RATIO * max(self._wire, 1))
-            ):
-                self._flaws.append(Flaw("inflate-limit", self._payload_span(under)))
-                self._give_up()
-        if not fin:
-            return
-        if complete and self._utf8 and self._decoder is not None and self._decoder.getstate()[0]:
-            last = under.payload_start + under.length
-            self._bad_text(max(under.start, last - len(self._decoder.getstate()[0])), under, self._packed)
-        if not self._takeover:
-            self._inflater = None
-        self._message = None
-        self._packed = self._utf8 = False
-        self._decoder = None
-        self._failure = ""
-
     def _end_close(self, under: _Under, complete: bool) -> None:
         self.closed = complete
         kept = self._kept
@@ -585,6 +430,16 @@ class FrameReader:
 _DERAILING = frozenset(
     {"reserved-bits", "bad-opcode", "control-fragmented", "control-too-long", "non-minimal-length", "length-high-bit"}
 )
+
+
+def first_frame(data: bytes, offset: int, side: Side) -> Frame:
+    """The frame that `data`, not empty, begins with; `offset` is where that stands in the stream."""
+    for size in (16, MAX_PAYLOAD + 16):  # most frames are small, and reading more of them than one is in vain
+        reader = FrameReader(side, everything=True, joined_late=True)
+        found = reader.feed(data[:size], offset) + reader.finish()
+        if found[0].complete:
+            break
+    return found[0]
 
 
 def read_frames(

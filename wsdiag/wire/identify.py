@@ -4,10 +4,11 @@ Taking the bytes apart is left to the readers; whether they belong there is left
 """
 
 import re
-from typing import NamedTuple
 
 from wsdiag.model import CLIENT, SERVER, Side
-from wsdiag.wire import frames, http2, proxy_protocol, tls
+from wsdiag.wire import http2, proxy_protocol, tls
+from wsdiag.wire.content import CLOSE, MIN_TEXT, TEXT, readable_text
+from wsdiag.wire.frames import OPCODES, unmask
 from wsdiag.wire.identity import Identity
 
 MAX_LOOK = 4096  # bytes that are looked at, apart from a request's first line
@@ -194,89 +195,92 @@ def _tls(head: bytes) -> Identity:
 # --- WebSocket frames ------------------------------------------------------------------------------------------------
 
 
-class _Weight(NamedTuple):
-    """How much one frame speaks for frames: 0 nothing, 1 its header fits, 2 its content fits too; and where it ends."""
-
-    weight: int
-    stop: int
-
-
 def frames_at(data: bytes, start: int, stop: int, side: Side | None) -> Identity | None:
-    """Frames where no handshake promised them. Two bytes fit too easily, so the payload or a second frame must speak
-    for them; an unmasked client or a masked server must show readable text."""
-    first = _weigh(data, start, stop, side)
-    if first is None:
-        return None
-    if not first.weight:
-        return Identity("frame", "", "partial") if first.stop >= stop else None
-    opcode = data[start] & 0x0F
-    detail = _NAMES[opcode]
-    second = _weigh(data, first.stop, stop, side) if first.stop < stop else None
-    if second is not None and second.weight:
-        return Identity("frame", detail, "certain" if first.weight + second.weight > 2 else "likely")
-    if first.weight >= 2:
-        return Identity("frame", detail, "certain" if first.stop - start >= 12 and first.stop == stop else "likely")
-    if first.stop == stop and opcode >= frames.CLOSE and data[start + 1] & 0x80:
-        return Identity("frame", detail, "likely")
-    if first.stop == stop and stop - start >= 8:
+    """Frames where no handshake promised them. A header fits too easily, so a payload or further frames must speak for
+    them; an unmasked client or a masked server must show readable text."""
+    at, count, bytes_, telling = start, 0, 0, False
+    while at < stop and count < MAX_CHAIN:
+        weighed = _weigh(data, at, stop, side)
+        if weighed is None:
+            break
+        weight, at, length = weighed
+        if not weight:
+            break
+        count += 1
+        bytes_ += length
+        telling = telling or weight == 2
+    if not count:
+        return Identity("frame", "", "partial") if weighed is not None and stop - start < MIN_SURE else None
+    detail = _NAMES[data[start] & 0x0F]
+    whole = at == stop
+    if telling:
+        return Identity("frame", detail, "certain" if count > 1 or (whole and stop - start >= 12) else "likely")
+    control = data[start] & 0x0F >= CLOSE and data[start + 1] & 0x80  # a lone masked ping has nothing to tell
+    if (bytes_ and (count >= MAX_CHAIN or (whole and (count > 1 or stop - start >= 8)))) or (whole and control):
         return Identity("frame", detail, "likely")
     return None
 
 
+MAX_CHAIN = 4  # frames in a row that are looked at
 _NAMES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
-_HEADER = 14  # the longest frame header
 
 
-def _weigh(data: bytes, start: int, stop: int, side: Side | None) -> _Weight | None:
+def _weigh(data: bytes, start: int, stop: int, side: Side | None) -> tuple[int, int, int] | None:
+    """How much the bytes at `start` speak for a frame, where it ends and the length of its payload.
+
+    0: they may begin one, 1: the header fits, 2: the payload fits as well. None: they are no frame.
+    """
     first = data[start]
     opcode, rsv, fin = first & 0x0F, first >> 4 & 7, first & 0x80
-    if opcode not in frames.OPCODES or rsv not in (0, 4) or (rsv and opcode not in (1, 2)):
+    if opcode not in OPCODES or rsv not in (0, 4) or (rsv and opcode not in (1, 2)):
         return None
-    if opcode >= frames.CLOSE and not fin:
+    if opcode >= CLOSE and not fin:
         return None
     if stop - start < 2:
-        return _Weight(0, stop)
+        return 0, stop, 0
     second = data[start + 1]
-    masked, length, size = second & 0x80, second & 0x7F, 2
+    masked, length = second & 0x80, second & 0x7F
     wide = {126: 2, 127: 8}.get(length, 0)
-    if wide and opcode >= frames.CLOSE:
-        return None
-    size += wide + (4 if masked else 0)
-    if stop - start < size:
-        return _Weight(0, stop)
+    if (wide and opcode >= CLOSE) or not (length or masked or opcode >= CLOSE):
+        return None  # an empty unmasked data frame may be, but zeros are far likelier
+    begin = start + 2 + wide + (4 if masked else 0)
+    if stop < begin:
+        return 0, stop, 0
     if wide:
         length = int.from_bytes(data[start + 2 : start + 2 + wide], "big")
-        if length < (126 if wide == 2 else 65536) or length > 2**40:
+        if length < (126 if wide == 2 else 65536) or length > MAX_LENGTH:
             return None
-    begin = start + size
     end = begin + length
     look = data[begin : min(end, stop, begin + 512)]
     if masked:
-        look = frames.unmask(look, data[begin - 4 : begin])
+        look = unmask(look, data[begin - 4 : begin])
     weight = _content(opcode, rsv, bool(fin), look, min(end, stop) - begin, length)
     if weight is None:
         return None
-    if side is not None and bool(masked) != (side == CLIENT) and not (weight == 2 and opcode == frames.TEXT):
+    if side is not None and bool(masked) != (side == CLIENT) and not (weight == 2 and opcode == TEXT):
         return None
     if end > stop and weight < 2:
         return None  # a length that the bytes do not bear out
-    return _Weight(weight, min(end, stop))
+    return weight, min(end, stop), length
+
+
+MAX_LENGTH = 2**40  # of a payload, to be believed
 
 
 def _content(opcode: int, rsv: int, fin: bool, look: bytes, seen: int, length: int) -> int | None:
     """2 when the payload speaks for the opcode, 1 when it says nothing, None when it contradicts."""
-    if opcode == frames.CLOSE:
+    if opcode == CLOSE:
         if length == 0:
             return 1
         if length == 1 or (seen >= 2 and not 1000 <= int.from_bytes(look[:2], "big") <= 4999):
             return None
-        return 2 if seen >= 2 and (length == 2 or frames.readable_text(look[2:])) else 1
+        return 2 if seen >= 2 and (length == 2 or readable_text(look[2:])) else 1
     if rsv:
         return 2 if _inflates(look, fin and seen == len(look) == length) else 1
-    if opcode == frames.TEXT and look:
-        if frames.readable_text(look):
+    if opcode == TEXT and look:
+        if readable_text(look):
             return 2
-        return 1 if len(look) < frames.MIN_TEXT and all(0x20 <= each < 0x7F for each in look) else None
+        return 1 if len(look) < MIN_TEXT and all(0x20 <= each < 0x7F for each in look) else None
     return 1
 
 
