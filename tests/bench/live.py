@@ -81,7 +81,6 @@ int main(int argc, char **argv) {
 """
 
 WSDIAG = f"""
-import sys
 from wsdiag.intake.live import open_live
 with open_live("lo", ({PORT},)) as live:
     print("ready", flush=True)
@@ -90,16 +89,15 @@ print(seen.packets, seen.dropped)
 """
 
 FLOWS = f"""
-import sys
+from wsdiag.diagnose import diagnose_connection
 from wsdiag.intake.live import open_live
-from wsdiag.intake.tcp import Flows
-from wsdiag.intake.follow import Following
+from wsdiag.intake.survey import Survey
 number = 0
 def deliver(time, data, size):
     global number
     number += 1
     flows.packet(time, number, 1, data)
-flows = Flows(frozenset([{PORT}]), Following(print))
+flows = Survey(frozenset([{PORT}]), "lo", diagnose_connection, lambda *found: None).flows
 with open_live("lo", ({PORT},)) as live:
     print("ready", flush=True)
     seen = live.run(deliver)
@@ -130,11 +128,11 @@ def main() -> None:
     """Print a table: packets/s, and the share that each reader lost."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=2.0)
-    options.add_argument("--flows", action="store_true", help="wsdiag with its flow engine behind it")
+    options.add_argument("--flows", action="store_true", help="also wsdiag with its flow engine and verdicts behind it")
     chosen = options.parse_args()
     readers = {"wsdiag": [sys.executable, "-c", WSDIAG]}
     if chosen.flows:
-        readers["wsdiag flows"] = [sys.executable, "-c", FLOWS]
+        readers["wsdiag + flows"] = [sys.executable, "-c", FLOWS]
     if shutil.which("tcpdump"):
         readers["tcpdump -w"] = ["tcpdump", "-i", "lo", "-U", "-w", os.devnull, f"tcp port {PORT}"]
     readers["scapy sniff"] = [sys.executable, "-c", SCAPY]
