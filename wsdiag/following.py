@@ -13,7 +13,7 @@ from wsdiag.intake.paste import read_lines
 from wsdiag.intake.tail import follow as tail
 from wsdiag.model import LogLine, Verdict, WsdiagError
 
-# A burst that tells nothing may be the beginning of something (a stack trace, a dump): that many lines go with the next.
+# A burst that tells nothing may be the beginning of something (a stack trace, a dump): its end goes with the next one.
 CARRIED = 40
 
 
