@@ -3,10 +3,24 @@
 from collections.abc import Callable
 
 from wsdiag.intake.flow import Flow, Half
-from wsdiag.model import CLIENT, SERVER, Connection, Ending, Gap, Mark, Note, Origin, Stream, Tally, Transport
+from wsdiag.model import (
+    CLIENT,
+    SERVER,
+    Connection,
+    Ending,
+    Frame,
+    Gap,
+    Mark,
+    Note,
+    Opening,
+    Origin,
+    Stream,
+    Tally,
+    Transport,
+)
 
 _MASK = 0xFFFFFFFF
-_HTTP_STARTS = (b"HTTP/1.",)
+MAX_COPIES = 3  # copies of one SYN on a bridge; more equal ones without an IP identification are tries
 
 
 def connection_of(flow: Flow, clock: Callable[[float], float], source: str) -> Connection:
@@ -31,7 +45,7 @@ def connection_of(flow: Flow, clock: Callable[[float], float], source: str) -> C
         transport_of(flow, clock),
         flow.first_number,
         max(client.number, server.number),
-        tuple(sorted((*client.notable, *server.notable), key=_packet_order(client, server))),
+        in_packet_order(client, server),
         tally,
         (Note("evicted"),) if flow.evicted else (),
     )
@@ -51,14 +65,14 @@ def transport_of(flow: Flow, clock: Callable[[float], float]) -> Transport:
         max(map(clock, data)) if data else None,
         None if flow.closer is None else SERVER if flow.closer is server else CLIENT,
         None if closed is None else clock(closed),
-        max(clock(half.stamp) for half in (client, server) if half.packets),
+        max(clock(half.stamp) for half in (client, server) if half.seen),
         acknowledged(client),
         acknowledged(server),
         is_one_way(flow),
     )
 
 
-def opening_of(flow: Flow):  # type: ignore[no-untyped-def]
+def opening_of(flow: Flow) -> Opening:
     """What was seen of the opening. A client that goes on after its SYN was answered, even if the answer was not seen."""
     if flow.opening == "unanswered" and flow.client.ack is not None:
         return "established"
@@ -67,19 +81,17 @@ def opening_of(flow: Flow):  # type: ignore[no-untyped-def]
 
 def syn_count(flow: Flow) -> int:
     """How often the client tried. Equal SYNs without an IP identification may be copies, as long as they are few."""
-    from wsdiag.intake.tcp import MAX_COPIES
-
-    if flow.syn_count == 1 and flow.copies >= MAX_COPIES:
-        return 1 + flow.copies
+    if flow.syn_count == 1 and flow.syn_copies >= MAX_COPIES:
+        return 1 + flow.syn_copies
     return flow.syn_count
 
 
 def is_one_way(flow: Flow) -> bool:
     """True when one direction must have had packets and none of them was captured."""
     client, server = flow.client, flow.server
-    if not server.packets:
+    if not server.seen:
         return client.ack is not None
-    return not client.packets
+    return not client.seen
 
 
 def acknowledged(half: Half) -> int | None:
@@ -112,7 +124,7 @@ def _stream(flow: Flow, half: Half, source: str) -> Stream:
         tuple(Mark(offset, Origin(source, None, number)) for offset, number in half.marks),
         tuple(Gap(offset, size) for offset, size in half.gaps),
         ending_of(flow, half),
-        half.packets > 0 or flow.opening in ("refused", "unanswered"),
+        half.seen or flow.opening in ("refused", "unanswered"),
         from_start,
         half.total,
     )
@@ -121,19 +133,20 @@ def _stream(flow: Flow, half: Half, source: str) -> Stream:
 def looks_like_start(data: bytes, client: bool) -> bool:
     """Whether a connection seen from the middle was seen from its first byte: a request or response begins there."""
     line = data[:4096].split(b"\n", 1)[0]
-    return b" HTTP/1." in line if client else line.startswith(_HTTP_STARTS)
+    return b" HTTP/1." in line if client else line.startswith(b"HTTP/1.")
 
 
-def _packet_order(client: Half, server: Half):  # type: ignore[no-untyped-def]
-    """Sorts notable frames by the packets that brought them."""
+def in_packet_order(client: Half, server: Half) -> tuple[Frame, ...]:
+    """The notable frames of both sides, in the order of the packets that brought them."""
+    if not client.notable or not server.notable:
+        return client.notable or server.notable
+    return tuple(sorted((*client.notable, *server.notable), key=lambda frame: _packet(frame, client, server)))
 
-    def packet(frame):  # type: ignore[no-untyped-def]
-        half = client if frame.span.side == CLIENT else server
-        found = 0
-        for offset, number in half.marks:
-            if offset > frame.span.start:
-                break
-            found = number
-        return found
 
-    return packet
+def _packet(frame: Frame, client: Half, server: Half) -> int:
+    found = 0
+    for offset, number in (client if frame.span.side == CLIENT else server).marks:
+        if offset > frame.span.start:
+            break
+        found = number
+    return found

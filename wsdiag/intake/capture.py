@@ -7,11 +7,10 @@ a second one for those that matter. What the segments add up to is left to `tcp`
 import struct
 from collections.abc import Callable
 from itertools import count
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from wsdiag.intake.flow import Half
 from wsdiag.intake.link import ETHERNET, IPV4, IPV6, LINK_NAMES, LOOP, NULL, RAW, SLL, SLL2, UNREAD_LINKS
-from wsdiag.intake.tcp import Flows
+from wsdiag.intake.tcp import ACK, FIN, RST, SYN, Flows
 from wsdiag.model import CaptureSummary, Note, WsdiagError
 
 CHUNK = 1 << 18  # bytes read at a time; larger reads fault fresh pages in and are slower
@@ -115,6 +114,7 @@ class Pcap(Capture):
         self.link = link & 0x0FFFFFFF  # the upper bits tell the length of the frame check sequence
         self.links.add(self.link)
         self._halves = struct.Struct(self.order + "II")
+        self._prepare()
         self._resyncs = 0
 
     def clock(self, stamp: float) -> float:
@@ -147,124 +147,153 @@ class Pcap(Capture):
                 break
         flows.close()
 
+    def _prepare(self) -> None:
+        """Make the unpackers for this link type and byte order; the loop is given nothing but constants."""
+        link, order = self.link, self.order
+        ip, kind_at, kind4, kind6 = _LAYOUTS.get(link, (0 if link in (RAW, IPV4, IPV6) else 4, -1, b"", b""))
+        # Record length, link protocol, IP version and header length, fragment and protocol, addresses and ports,
+        # TCP header length and flags. Without a link protocol the upper half of the record's original length stands in
+        # for it: it is zero.
+        if kind_at >= 0:
+            gap = f"{4 + kind_at}xH{ip - kind_at - 2}x"
+        else:
+            gap = f"2xH{ip}x"
+        self._first = struct.Struct(f"{order}8xI{gap}B5xI2x12s8xH").unpack_from
+        self._four = struct.Struct(f">Q{8 + ip}x2xH20xII").unpack_from
+        self._six = struct.Struct(f">Q{8 + ip}x4xHBx36sIIBB").unpack_from
+        swap: Literal["little", "big"] = "little" if order == "<" else "big"
+        self._kinds = int.from_bytes(kind4, swap), int.from_bytes(kind6, swap)
+        self._words = (0xFF00FF3F, 0x06000000, 0x11000000) if order == "<" else (0x3FFF00FF, 6, 17)
+        self._ip = ip
+        # Header length by the TCP field of length and flags, for all segments that neither open nor close.
+        self._smooth = {
+            int.from_bytes(bytes((size << 4, flags)), swap): size * 4
+            for size in range(5, 16)
+            for flags in range(256)
+            if flags & (ACK | SYN | FIN | RST) == ACK
+        }
+        self._syn = int.from_bytes(bytes((0, SYN)), swap)
+
     def _walk(self, flows: Flows) -> bool:
         """Give the whole packets in the buffer to the engine. True: a corrupt record stands at the buffer's `pos`."""
         buffered = self.buffered
-        buf, pos, limit, capacity = buffered.data, buffered.pos, buffered.limit, buffered.capacity
-        link = self.link
-        ip, kind_at, kind4, kind6 = _LAYOUTS.get(link, (0 if link in (RAW, IPV4, IPV6) else 4, -1, b"", b""))
-        order = self.order
-        # Length, protocol of the link layer, IP version and header length, fragment and protocol, ports. Without a
-        # protocol field (raw, null) the upper half of the record's original length stands in for it: it is zero.
-        if kind_at >= 0:
-            gap = f"{4 + kind_at}x" + "H" + (f"{ip - kind_at - 2}x" if ip > kind_at + 2 else "")
-        else:
-            gap = "2xH" + (f"{ip}x" if ip else "")
-        first = struct.Struct(f"{order}8xI{gap}B5xI8x4xHH"[0:]).unpack_from
-        first = struct.Struct(f"{order}8xI{gap}B5xI10xHH").unpack_from
-        swap = "little" if order == "<" else "big"
-        word4 = int.from_bytes(kind4, swap)  # type: ignore[arg-type]
-        word6 = int.from_bytes(kind6, swap)  # type: ignore[arg-type]
-        mask, plain, udp = (0xFF00FF3F, 0x06000000, 0x11000000) if order == "<" else (0x3FFF00FF, 6, 17)
-        four = struct.Struct(f">Q{8 + ip}x2xH8x12sIIBB").unpack_from
-        six = struct.Struct(f">Q{8 + ip}x4xHB1x36sIIBB").unpack_from
-        every = flows.ports is None
-        ports = frozenset(int.from_bytes(port.to_bytes(2, "big"), swap) for port in flows.ports or ())  # type: ignore[arg-type]
-        ports6 = flows.ports or frozenset()
-        table_get = flows.table.get
-        arrive = flows.arrive
-        packet = flows.packet
-        read = flows.following.read
-        header = 16 + ip
+        buf, pos, limit = buffered.data, buffered.pos, buffered.limit
+        first, four, six, smooth_get, syn = self._first, self._four, self._six, self._smooth.get, self._syn
+        kind4, kind6 = self._kinds
+        mask, tcp, udp = self._words
+        link, ip = self.link, self._ip
+        begin4, begin6 = 16 + ip + 20, 16 + ip + 40
+        table_get, arrive, packet, read = flows.table.get, flows.arrive, flows.packet, flows.following.read
         number = self.packets
-        for number in count(self.packets + 1):
-            if pos + 16 > limit:
+        limit -= 16
+        for number in count(number + 1):
+            if pos > limit:
                 break
-            size, kind, version, word, source, target = first(buf, pos)
+            size, kind, version, word, key, tail = first(buf, pos)
             after = pos + 16 + size
-            if after > limit:
+            if after > limit + 16:
                 break
-            if kind == word4 and version == 69:
-                if word & mask == plain:
-                    if every or target in ports or source in ports:
-                        stamp, total, key, seq, ack, offset, flags = four(buf, pos)
-                        total -= 20
-                        start = pos + header + 20
-                    else:
+            if kind == kind4 and version == 69:
+                if word & mask == tcp:
+                    half = table_get(key)
+                    if half:
+                        length = smooth_get(tail)
+                        if length is not None:
+                            if size == ip + 20 + length:
+                                half.number = number
+                                if not half.fast:
+                                    half.stamp, total, seq, ack = four(buf, pos)
+                                    half.seen = True
+                                    if half.ack is None or 0 < (ack - half.ack) & 0xFFFFFFFF < 0x80000000:
+                                        half.ack = ack
+                                pos = after
+                                continue
+                            stamp, total, seq, ack = four(buf, pos)
+                            stop = pos + begin4 - 20 + total
+                            begin = pos + begin4 + length
+                            if seq == half.next and half.fast and begin < stop <= after:
+                                half.number = number
+                                half.ack = ack
+                                half.data_stamp = stamp
+                                half.next = (seq + stop - begin) & 0xFFFFFFFF
+                                half.parts.append(buf[begin:stop])
+                                half.numbers.append(number)
+                                half.room -= stop - begin
+                                if half.room < 0:
+                                    read(half)
+                                pos = after
+                                continue
+                    elif half is False and not tail & syn:
                         pos = after
                         continue
-                elif word & mask == udp and not every:
+                    stamp, total, seq, ack = four(buf, pos)
+                    start = pos + begin4
+                    stop = start - 20 + total
+                    begin = start + (buf[start + 12] >> 2 & 60)
+                    if start + 20 <= begin <= stop and begin <= after:
+                        arrive(
+                            half, key, stamp, number, seq, ack, buf[start + 13], buf[begin : stop if stop < after else after],
+                            stop - begin, buf[start - 16] << 8 | buf[start - 15],
+                        )  # fmt: skip
+                        pos = after
+                        continue
+                elif word & mask == udp:
                     pos = after
                     continue
-                else:
-                    packet(int.from_bytes(buf[pos : pos + 8], "big"), number, link, bytes(buf[pos + 16 : after]))
-                    pos = after
-                    continue
-            elif kind == word6 and version >> 4 == 6:
-                stamp, total, protocol, key, seq, ack, offset, flags = six(buf, pos)
+            elif kind == kind6 and version >> 4 == 6:
+                stamp, total, protocol, key, seq, ack, length, flags = six(buf, pos)
                 if protocol == 6:
-                    if not every and not ((key[34] << 8 | key[35]) in ports6 or (key[32] << 8 | key[33]) in ports6):
+                    half = table_get(key)
+                    if half is False and not flags & SYN:
                         pos = after
                         continue
-                    start = pos + header + 40
+                    start = pos + begin6
+                    stop = start + total
+                    begin = start + (length >> 2 & 60)
+                    if half and half.fast and not flags & 7 and stop <= after:
+                        if begin == stop:
+                            half.number = number
+                            pos = after
+                            continue
+                        if seq == half.next and begin < stop:
+                            half.number = number
+                            half.ack = ack
+                            half.data_stamp = stamp
+                            half.next = (seq + stop - begin) & 0xFFFFFFFF
+                            half.parts.append(buf[begin:stop])
+                            half.numbers.append(number)
+                            half.room -= stop - begin
+                            if half.room < 0:
+                                read(half)
+                            pos = after
+                            continue
+                    if start + 20 <= begin <= stop and begin <= after:
+                        arrive(
+                            half, key, stamp, number, seq, ack, flags, buf[begin : stop if stop < after else after],
+                            stop - begin,
+                        )  # fmt: skip
+                        pos = after
+                        continue
                 elif protocol == 17:
                     pos = after
                     continue
-                else:
-                    packet(stamp, number, link, bytes(buf[pos + 16 : after]))
-                    pos = after
-                    continue
-            else:
-                packet(int.from_bytes(buf[pos : pos + 8], "big"), number, link, bytes(buf[pos + 16 : after]))
-                pos = after
-                continue
-            # A TCP segment on our ports: `start` is where its header begins, `total` its length with the header.
-            half = table_get(key)
-            begin = start + (offset >> 2 & 60)
-            stop = start + total
-            if half:
-                if half.fast and not flags & 7 and after >= stop:
-                    if begin >= stop:
-                        half.ack = ack
-                        half.number = number
-                        half.stamp = stamp
-                        pos = after
-                        continue
-                    if seq == half.next:
-                        half.ack = ack
-                        half.number = number
-                        half.stamp = half.data_stamp = stamp
-                        half.next = (seq + stop - begin) & 0xFFFFFFFF
-                        half.parts.append(buf[begin:stop])
-                        half.numbers.append(number)
-                        half.room -= stop - begin
-                        if half.room < 0:
-                            read(half)
-                        pos = after
-                        continue
-            elif half is False and not flags & 2:
-                pos = after
-                continue
-            if total < 20 or begin - start < 20 or begin > stop or begin > after:
-                packet(stamp, number, link, bytes(buf[pos + 16 : after]))
-            else:
-                arrive(
-                    key, stamp, number, seq, ack, flags, buf[begin : stop if stop < after else after], stop - begin,
-                    buf[start - 16] << 8 | buf[start - 15] if version == 69 else None,
-                )  # fmt: skip
+            packet(int.from_bytes(buf[pos : pos + 8], "big"), number, link, bytes(buf[pos + 16 : after]))
             pos = after
         number -= 1
         if number > self.packets:
             self.packets = number
+        if pos > buffered.pos and pos <= limit:
+            self.stamp = int.from_bytes(buf[pos : pos + 8], "big")
         buffered.pos = pos
-        self.stamp = int.from_bytes(buf[pos : pos + 8], "big") if pos + 8 <= limit else self.stamp
-        if pos + 16 > limit:
-            return False
-        size = struct.unpack_from(order + "I", buf, pos + 8)[0]
+        return pos <= limit and self._too_large(struct.unpack_from(self.order + "I", buf, pos + 8)[0])
+
+    def _too_large(self, size: int) -> bool:
+        """Whether a record that does not fit is corrupt; otherwise room is made for it."""
+        size += 16 + self.extra
         if size > MAX_PACKET:
             return True
-        if 16 + size > capacity:
-            buffered.grow(16 + size)
+        if size > self.buffered.capacity:
+            self.buffered.grow(size)
         return False
 
     def _trudge(self, flows: Flows) -> bool:
@@ -277,14 +306,8 @@ class Pcap(Capture):
             size = sizes.unpack_from(buf, pos + 8)[0]
             after = pos + header + size
             if after > limit:
-                if size > MAX_PACKET:
-                    buffered.pos = pos
-                    return True
-                if header + size > buffered.capacity:
-                    buffered.pos = pos
-                    buffered.grow(header + size)
-                    return False
-                break
+                buffered.pos = pos
+                return self._too_large(size)
             self.packets += 1
             self.stamp = int.from_bytes(buf[pos : pos + 8], "big")
             flows.packet(self.stamp, self.packets, self.link, bytes(buf[pos + header : after]))

@@ -5,34 +5,28 @@ How packets are put in order is left to `tcp`, which bytes are kept to `follow`;
 
 from typing import TYPE_CHECKING
 
-from wsdiag.model import CLIENT, SERVER, Endpoint, Ending, Frame, Opening, Side
+from wsdiag.model import CLIENT, SERVER, Ending, Endpoint, Frame, Opening, Side
 
 if TYPE_CHECKING:
     from wsdiag.wire.frames import FrameReader
 
 KEPT = 1 << 16  # bytes kept of each direction up to the handshake: larger heads are refused by every server
-BATCH = 4096  # bytes of frames that are collected before they are read in one go
+BATCH = 1 << 14  # bytes of frames that are collected before they are read in one go
 MAX_MARKS = 256  # packets remembered for one direction's bytes; more make no place easier to find
 MAX_NOTABLE = 256  # frames remembered after the bytes that are kept
 
 
 class Half:
-    """One direction of a connection. The first block is what the reader of packets touches for each packet."""
+    """One direction of a connection. The first block of attributes is what the loop over packets touches."""
 
     __slots__ = (
         "ack",
-        "data_stamp",
-        "fast",
-        "next",
-        "number",
-        "numbers",
-        "parts",
-        "room",
-        "stamp",
         "begin",
         "blind",
         "checked",
+        "data_stamp",
         "ending",
+        "fast",
         "fin",
         "first_stamp",
         "flow",
@@ -43,11 +37,17 @@ class Half:
         "isn",
         "kept",
         "marks",
+        "next",
         "notable",
-        "packets",
+        "number",
+        "numbers",
+        "parts",
         "peer",
         "reader",
+        "room",
+        "seen",
         "side",
+        "stamp",
         "start",
         "total",
         "was_reset",
@@ -56,6 +56,9 @@ class Half:
     flow: "Flow"
     peer: "Half"
     side: Side
+    parts: list[bytes | bytearray]  # data that waits to be read as frames
+    numbers: list[int]  # and the packets that brought it
+    room: int  # how many more bytes may wait
 
     def __init__(self) -> None:
         self.fast = False  # data may go straight into `parts`
@@ -64,48 +67,54 @@ class Half:
         self.number = 0  # of its last packet
         self.stamp: float = 0.0  # and its time
         self.data_stamp: float | None = None  # the time of its last data
-        self.parts: list[bytes | bytearray] = []  # data that waits to be read as frames
-        self.numbers: list[int] = []  # and the packets that brought it
-        self.room = 0
+        self.first_stamp: float | None = None  # and of its first
+        self.seen = False  # there were packets
         self.isn: int | None = None
         self.start: int | None = None  # the sequence number of its first byte
         self.fin: int | None = None  # the sequence number of its FIN
-        self.first_stamp: float | None = None
         self.ending: Ending | None = None
         self.was_reset = False
-        self.packets = 0
-        self.held: dict[int, tuple[bytes, int, int, float]] | None = None
+        self.held: dict[int, tuple[bytes, int, int, float]] | None = None  # later data that waits for earlier
         self.held_bytes = 0
-        self.hurried = False  # `fast`, whenever nothing is held
         self.kept = bytearray()
-        self.total = 0
-        self.marks: list[tuple[int, int]] = []
-        self.gaps: list[tuple[int, int | None]] = []
-        self.reader: FrameReader | None = None
-        self.notable: list[Frame] = []
-        self.blind = False  # what comes is only counted
+        self.total = 0  # bytes that came, kept or not
+        self.marks: list[tuple[int, int]] = []  # offsets and the packets that brought the bytes there
+        self.gaps: tuple[tuple[int, int], ...] = ()  # offsets, and how many bytes are missing there
+        self.hurried = False  # bytes are not kept any more; `fast`, whenever nothing is held
         self.begin = 0  # offset of the first frame
         self.checked = False  # the first frame's mask was looked at
-        self.side = CLIENT
+        self.blind = False  # what comes is only counted
+        self.reader: FrameReader | None = None
+        self.notable: tuple[Frame, ...] = ()
+
+    def hurry(self, reader: "FrameReader | None") -> None:
+        """From here on bytes are not kept: they are read as frames, or (without a reader) counted."""
+        self.reader = reader
+        self.blind = self.blind or reader is None
+        self.hurried = True
+        self.fast = self.held is None
+        self.parts, self.numbers, self.room = [], [], BATCH
 
     def read_batch(self) -> None:
         """Read the frames that were collected in `parts`; keep those that matter."""
         parts = self.parts
         if not parts:
             return
-        data = b"".join(parts)
         base = self.total
-        self.total = base + len(data)
-        if not self.blind and self.reader is not None:
+        if self.blind or self.reader is None:
+            self.total = base + sum(map(len, parts))
+        else:
+            data = b"".join(parts)
+            self.total = base + len(data)
             found = self.reader.feed(data, base)
             if found and len(self.notable) < MAX_NOTABLE:
-                self.notable += found
+                self.notable += tuple(found)
                 self._mark(found, base)
         parts.clear()
         self.numbers.clear()
         self.room = BATCH
 
-    def _mark(self, frames: "list[Frame]", base: int) -> None:
+    def _mark(self, frames: list[Frame], base: int) -> None:
         """Remember which packets brought these frames."""
         for frame in frames:
             offset = base
@@ -118,51 +127,34 @@ class Half:
 
 
 class Flow:
-    """One connection while it is followed."""
+    """One connection while it is followed. `key` holds the client's address, the server's, and the two ports."""
 
     __slots__ = (
-        "client",
-        "closed",
-        "closed_stamp",
-        "closer",
-        "copies",
-        "evicted",
-        "first_number",
-        "first_stamp",
-        "id",
-        "key",
-        "last_syn",
-        "limit",
-        "opening",
-        "searched",
-        "server",
-        "syn_count",
-        "syn_identity",
-        "syn_stamp",
-        "tls",
-        "upgraded",
-        "wanted",
-    )
+        "back", "client", "closed", "closed_stamp", "closer", "evicted", "first_number", "first_stamp", "id", "key",
+        "last_syn", "limit", "opening", "searched", "server", "syn_copies", "syn_count", "syn_identity", "syn_stamp",
+        "tls", "upgraded", "wanted",
+    )  # fmt: skip
 
-    def __init__(self, client: Half, server: Half, key: bytes, number: int, stamp: float) -> None:
+    def __init__(self, client: Half, server: Half, key: bytes, back: bytes, number: int, stamp: float) -> None:
         self.client, self.server = client, server
         client.flow = server.flow = self
         client.peer, server.peer = server, client
-        self.key = key  # the client's addresses and ports, as `link.Segment` has them
+        client.side, server.side = CLIENT, SERVER
+        self.key, self.back = key, back
         self.id = 0
         self.first_number, self.first_stamp = number, stamp
         self.opening: Opening = "middle"
         self.syn_count = 0
         self.syn_stamp: float | None = None
-        self.last_syn: float = stamp
+        self.last_syn = stamp
         self.syn_identity: int | None = None
-        self.copies = 0
+        self.syn_copies = 0  # SYNs that may be copies of one another
         self.closed = False
         self.closed_stamp: float | None = None
         self.closer: Half | None = None
         self.evicted = False
         self.upgraded = False
-        self.wanted: bool | None = None  # True: to be reported. None: not yet known
+        self.wanted = False  # it is to be reported
         self.tls = False
         self.searched = 0  # how far the server's bytes were searched for a 101
         self.limit = KEPT
@@ -170,22 +162,33 @@ class Flow:
     @property
     def server_port(self) -> int:
         """The port that the client went to."""
-        return int.from_bytes(self.key[-2:], "big")
+        return self.key[-2] << 8 | self.key[-1]
 
     def endpoints(self) -> tuple[Endpoint, Endpoint]:
         """The client's and the server's address."""
         key = self.key
         middle = (len(key) - 4) // 2
         return (
-            Endpoint(host_text(key[:middle]), int.from_bytes(key[-4:-2], "big")),
-            Endpoint(host_text(key[middle : 2 * middle]), int.from_bytes(key[-2:], "big")),
+            Endpoint(host_text(key[:middle]), key[-4] << 8 | key[-3]),
+            Endpoint(host_text(key[middle : 2 * middle]), key[-2] << 8 | key[-1]),
         )
+
+    def turn_round(self) -> None:
+        """The client is the server: the first packet was misleading."""
+        self.client, self.server = self.server, self.client
+        self.key, self.back = self.back, self.key
+        self.client.side, self.server.side = CLIENT, SERVER
+
+    def release(self) -> None:
+        """Undo the ring of references, so that the memory is free at once."""
+        del self.client.flow, self.server.flow, self.client.peer, self.server.peer
+        self.closer = None
 
 
 def host_text(address: bytes) -> str:
     """An IPv4 or IPv6 address as text (RFC 5952); an IPv4-mapped one as IPv4."""
     if len(address) == 4:
-        return "%d.%d.%d.%d" % tuple(address)  # noqa: UP031 (three times as fast as the alternatives)
+        return "%d.%d.%d.%d" % (*address,)  # three times as fast as the alternatives
     from socket import AF_INET6, inet_ntop
 
     if address[:12] == b"\0" * 10 + b"\xff\xff":

@@ -6,9 +6,13 @@ How its packets are put in order is left to `tcp`, what the bytes mean to `wire`
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from wsdiag.intake.flow import BATCH, KEPT, MAX_MARKS, Flow, Half
+from wsdiag.intake.flow import KEPT, MAX_MARKS, Flow, Half
 from wsdiag.model import CLIENT, SERVER
+
+if TYPE_CHECKING:
+    from wsdiag.wire.handshake import DeflateParameters
 
 KEPT_TLS = 1 << 14  # of a TLS connection whose keys nobody gave: its handshake messages, with a long certificate chain
 KEPT_UNREAD = 1 << 12  # of a connection on an unknown port that speaks something else
@@ -110,7 +114,6 @@ class Following:
             head = b"".join(half.parts[:2])[:2]
             if len(head) == 2 and (head[1] & 0x80 != 0) != (half.side == CLIENT):
                 parts, numbers = half.parts, half.numbers
-                half.parts, half.numbers = [], []
                 half.hurried = half.fast = False
                 half.reader = None
                 half.begin = len(half.kept)
@@ -123,12 +126,12 @@ class Following:
         """The capture has lost `size` bytes of this direction here."""
         if half.hurried:
             self.read(half)
-        if half.hurried and half.reader is not None and half.reader.missing(size):
+        if half.hurried and not half.blind and half.reader is not None and half.reader.missing(size):
             half.total += size  # offsets go on counting, as the frame's length does
             return
         half.blind = True
         if len(half.gaps) < MAX_GAPS:
-            half.gaps.append((half.total, size))
+            half.gaps += ((half.total, size),)
 
     def _decide(self, flow: Flow, half: Half) -> bool:
         """Whether this connection is of interest, as soon as its bytes tell. False: it is not, drop it."""
@@ -158,7 +161,7 @@ class Following:
                 del half.kept[KEPT_TLS:]
         self.passed.append(flow)
         if len(self.passed) > MAX_PASSED:
-            self.passed.popleft()
+            self.passed.popleft().release()
 
     # --- the handshake ends ------------------------------------------------------------------------------------------
 
@@ -191,31 +194,27 @@ class Following:
         """From here on bytes are read as frames and not kept."""
         from wsdiag.wire.frames import FrameReader
 
-        deflate = _agreed_deflate(bytes(flow.server.kept[flow.searched : flow.server.begin]))
-        for half, side in ((flow.client, CLIENT), (flow.server, SERVER)):
+        deflate = agreed_deflate(bytes(flow.server.kept[flow.searched : flow.server.begin]))
+        for half in (flow.client, flow.server):
             if half.hurried:
                 continue
-            half.side = side
-            half.reader = FrameReader(side, deflate)
-            half.hurried = True
-            half.fast = half.held is None
-            half.room = BATCH
+            reader = FrameReader(half.side, deflate)
+            half.hurry(reader)
             rest = bytes(half.kept[half.begin :])
-            if rest:
-                half.checked = True
-                found = half.reader.feed(rest, half.begin)
-                if half is flow.server and not self.keep_frames:
-                    # frames that came glued to the 101 need not be kept when they are healthy
-                    del half.kept[half.begin :]
-                    half.marks = [mark for mark in half.marks if mark[0] < half.begin]
-                    half.notable += found
-                    self.buffered -= len(rest)
+            if not rest:
+                continue
+            half.checked = True
+            found = reader.feed(rest, half.begin)
+            if half is flow.server and not self.keep_frames:
+                # healthy frames that came glued to the 101 need not be kept
+                del half.kept[half.begin :]
+                half.marks = [mark for mark in half.marks if mark[0] < half.begin]
+                half.notable += tuple(found)
+                self.buffered -= len(rest)
 
     def _stop_keeping(self, half: Half) -> None:
         """Enough of a direction that is no WebSocket (yet): the rest is only counted."""
-        half.blind = half.hurried = True
-        half.fast = half.held is None
-        half.room = BATCH
+        half.hurry(None)
 
     # --- the connection ends -----------------------------------------------------------------------------------------
 
@@ -225,10 +224,11 @@ class Following:
             if half.hurried:
                 self.read(half)
             if half.reader is not None and not half.blind and half.hurried:
-                half.notable += half.reader.finish()
+                half.notable += tuple(half.reader.finish())
         self.buffered -= len(flow.client.kept) + len(flow.server.kept)
         if flow.wanted or self.ports is not None or flow.server_port in self.learned:
             self._emit(flow)
+            flow.release()
         else:
             self._set_aside(flow)
 
@@ -242,6 +242,7 @@ class Following:
             behind = small and flow.endpoints()[0].host in servers
             if few or behind or flow.server_port in self.learned:
                 self._emit(flow)
+            flow.release()
         self.passed.clear()
 
     def _emit(self, flow: Flow) -> None:
@@ -252,13 +253,11 @@ class Following:
         self.emit(flow)
 
 
-def _agreed_deflate(head: bytes):  # type: ignore[no-untyped-def]
-    """How permessage-deflate was agreed, by the 101's bytes."""
+def agreed_deflate(head: bytes) -> "DeflateParameters | None":
+    """How permessage-deflate was agreed, by the bytes of the 101."""
     if b"permessage-deflate" not in head:
         return None
-    from wsdiag.model import Connection, Stream
-    from wsdiag.wire.exchange import read
     from wsdiag.wire.handshake import deflate_parameters
+    from wsdiag.wire.http1 import read_response
 
-    exchange = read(Connection(0, Stream(seen=False), Stream(head, total=len(head))))
-    return deflate_parameters(None, exchange.response)
+    return deflate_parameters(None, read_response(head, 0, len(head), SERVER))

@@ -10,10 +10,10 @@ from wsdiag.intake.assemble import connection_of
 from wsdiag.intake.capture import Capture, open_capture
 from wsdiag.intake.flow import Flow
 from wsdiag.intake.follow import Following
-from wsdiag.intake.pairing import Pairing, Pairs
+from wsdiag.intake.pairing import Pairs
 from wsdiag.intake.shape import shape_of
 from wsdiag.intake.tcp import Flows
-from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note
+from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note, Pairing
 
 MAX_SHAPES = 2048  # verdicts remembered; a capture has some dozens of shapes, a hostile one as many as connections
 MAX_CONNECTIONS = 20000  # connections that are kept as records at one time; a report of more is a survey
@@ -84,7 +84,7 @@ class Survey:
     connection of that shape (its exchange and its places are that one's), unless `each` asks for its own.
     """
 
-    __slots__ = ("capture", "each", "emit", "flows", "judge", "pairs", "shapes", "source", "judged")
+    __slots__ = ("capture", "each", "emit", "flows", "judge", "judged", "pairs", "shapes", "source")
 
     def __init__(
         self,
