@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from wsdiag.model import CLIENT, SERVER, Exchange, Flaw, Frame, Hit, Side, Span
+from wsdiag.model import CLIENT, SERVER, Certainty, Exchange, Flaw, Frame, Hit, Side, Span
 from wsdiag.rules import hit, rule
 from wsdiag.rules.situation import attempt, port_of
 from wsdiag.wire.handshake import deflate_parameters
@@ -276,6 +276,8 @@ def abnormal_closure(exchange: Exchange) -> Iterator[Hit]:
     else:
         candidates = ["idle-timeout", "server-error-close"]
     values: dict[str, Any] = {} if idle is None else {"seconds": round(idle, 1)}
+    # Many servers end a connection they are done with by a bare FIN; the client then sees 1006, but nobody failed.
+    certainty: Certainty = "certain" if reset else "possible"
     yield hit(
         _end(exchange), variant="reset" if reset else "", candidates=tuple(candidates), **values, **port_of(exchange)
     )
