@@ -180,12 +180,51 @@ def _searcher() -> Any:
     return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
 
 
-def _search(chunk: _Chunk) -> tuple[_Chunk, list[tuple[int, int]], int]:
-    """Where literals and markers stand in the chunk, and how many lines end in it."""
-    searcher = _searcher()
-    if searcher is None:  # pragma: no cover
-        searcher = _slow_searcher()
-    return chunk, [match.span() for match in searcher.finditer(chunk.data)], chunk.data.count(b"\n")
+class _Found(NamedTuple):
+    """A line that matters: the literal or marker in it, where it and the line begin, the line's number (in the chunk,
+    from 0), and how many lines before and after it belong to it.
+    """
+
+    what: bytes
+    start: int
+    line_start: int
+    number: int
+    before: int
+    after: int
+
+
+class _Searched(NamedTuple):
+    """A chunk with the lines that matter, and how many lines end in it."""
+
+    chunk: _Chunk
+    found: list[_Found]
+    ended: int
+
+
+def _search(chunk: _Chunk) -> _Searched:
+    """Find literals and markers in the chunk, and count its lines on the way (every byte once)."""
+    data = chunk.data
+    neighbours = _neighbours()
+    found: list[_Found] = []
+    number = counted = next_line = 0
+    for match in (_searcher() or _slow_searcher()).finditer(data):
+        start, stop = match.span()
+        if stop <= chunk.overlap:
+            continue  # in the piece before
+        what = data[start:stop]
+        before, after = neighbours.get(what, AROUND_BYTES)
+        if start < next_line:
+            last = found[-1]
+            found[-1] = last._replace(before=max(before, last.before), after=max(after, last.after))
+            continue
+        if what.startswith(b"\n"):
+            start += 1
+        line_start = data.rfind(b"\n", 0, start) + 1
+        number += data.count(b"\n", counted, line_start)
+        found.append(_Found(what if what in neighbours else b"", start, line_start, number, before, after))
+        counted = line_start
+        next_line = data.find(b"\n", stop) + 1 or len(data)
+    return _Searched(chunk, found, number + data.count(b"\n", counted))
 
 
 @cache
@@ -196,12 +235,12 @@ def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
     return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
 
 
-def _searched(chunks: Iterator[_Chunk]) -> Iterator[tuple[_Chunk, list[tuple[int, int]], int]]:
+def _searched(chunks: Iterator[_Chunk]) -> Iterator[_Searched]:
     """Search the chunks, some ahead of the others, and give them back in their order."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    _searcher()
-    waiting: deque[Future[tuple[_Chunk, list[tuple[int, int]], int]]] = deque()
+    _searcher(), _neighbours()  # once, and not in both threads
+    waiting: deque[Future[_Searched]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for chunk in chunks:
             waiting.append(pool.submit(_search, chunk))
@@ -251,28 +290,20 @@ class _Picked:
 
 def _pick(chunks: Iterator[_Chunk], picked: _Picked) -> None:
     """Keep the lines that hold something, and their neighbours, each once and in order."""
-    neighbours = _neighbours()
     before_this = b""  # the chunk in front, for neighbours in it
     number = 1  # of the chunk's first line
     kept = 0  # the number of the last line kept
     until = 0  # lines up to this number are neighbours of one that was kept
-    for chunk, spans, ended in _searched(chunks):
+    for chunk, found, ended in _searched(chunks):
         data = chunk.data
         position, here = 0, number  # the start of a line, and that line's number
-        for start, stop in spans:
-            if stop <= chunk.overlap or start < position:
-                continue  # found in the piece before, or in a line that is kept already
-            what = data[start:stop]
-            if data.startswith(b"\n", start):
-                start += 1
-            if not picked.wanted(what if what in neighbours else b""):
+        for what, start, line_start, place, before, after in found:
+            if not picked.wanted(what):
                 continue
-            before, after = neighbours.get(what, AROUND_BYTES)
-            line_start = data.rfind(b"\n", 0, start) + 1
             while here <= until and position < line_start:
                 position = _keep(picked, here, data, position)
                 kept, here = here, here + 1
-            here += data.count(b"\n", position, line_start)
+            here = number + place
             for other, line in _lines_before(before_this, data, line_start, here, min(before, here - 1 - kept)):
                 picked.keep(other, line)
             position = _keep(picked, here, data, line_start, start)

@@ -106,12 +106,19 @@ def _index() -> tuple[_Entry, ...]:
 
 
 def _literal_of(block: str) -> str:
-    """The literal of a signature's block, read without parsing the rest: `literal = ` and a string on a line."""
+    """The literal of a signature's block, read without parsing the rest: `literal = ` and a string on one line.
+
+    Importing tomllib costs as much as reading all tables so; it is needed for rare escapes only.
+    """
     start = 0 if block.startswith("literal = ") else block.index("\nliteral = ") + 1
     line = block[start : block.index("\n", start)].removeprefix("literal = ")
-    quote = line[0]
-    if not line.startswith(quote * 3) and (quote == "'" or "\\" not in line):
-        return line[1 : line.index(quote, 1)]
+    quotes = line[0] * 3 if line.startswith(line[0] * 3) else line[0]
+    size = len(quotes)
+    if quotes[0] == "'" or "\\" not in line:
+        return line[size : line.index(quotes, size)]
+    text = line[size : line.rindex(quotes)]
+    if not text.replace("\\\\", "").replace('\\"', "").count("\\"):
+        return text.replace('\\"', '"').replace("\\\\", "\\")
     import tomllib
 
     return str(tomllib.loads(f"literal = {line}")["literal"])
@@ -180,10 +187,11 @@ def reaches() -> Mapping[str, tuple[int, int]]:
     A literal reaches as far as any that it contains or that contains it: of two at one place only one is found first.
     """
     own: dict[str, tuple[int, int]] = {}
-    for position, entry in enumerate(_index()):
+    for entry in _index():
         before = after = 0
         if "\nnear = " in entry.block or "\nunless = " in entry.block:
-            within = _signature(position).within
+            _, found, rest = entry.block.partition("\nwithin = ")
+            within = int(rest.split(None, 1)[0]) if found else WITHIN
             before, after = (0, within) if within > 0 else (-within, 0)
         known = own.get(entry.literal, (0, 0))
         own[entry.literal] = max(known[0], before), max(known[1], after)
