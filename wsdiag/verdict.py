@@ -297,14 +297,16 @@ def conclude_report(
         ]
     findings = [story.filled(found) for found in _merged((*told, *from_connections))]
     findings = _explained(findings)
+    # Bytes know more of their candidates than a line does, so theirs come first.
+    asked: list[tuple[str, Hit]] = []
     for report in reports:
-        wanted += [
+        asked += [
             (found.name, _as_hit(found, report))
             for found in report.findings
             if causes[found.name].candidates or causes[found.name].symptom
         ]
     known = {found.name for found in findings}
-    open_questions = [(name, hit) for name, hit in wanted if name]
+    open_questions = [*asked, *((name, hit) for name, hit in wanted if name)]
     established = any(found.name == "connection-established" for found in findings)
     doubts = (
         [] if _verdict(findings, established=established) == "faulty" else [hit for name, hit in wanted if not name]

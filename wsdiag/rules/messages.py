@@ -279,5 +279,10 @@ def abnormal_closure(exchange: Exchange) -> Iterator[Hit]:
     # Many servers end a connection they are done with by a bare FIN; the client then sees 1006, but nobody failed.
     certainty: Certainty = "certain" if reset else "possible"
     yield hit(
-        _end(exchange), variant="reset" if reset else "", candidates=tuple(candidates), **values, **port_of(exchange)
+        _end(exchange),
+        certainty=certainty,
+        variant="reset" if reset else "",
+        candidates=tuple(candidates),
+        **values,
+        **port_of(exchange),
     )
