@@ -6,6 +6,7 @@ be shared was replaced before (`redact`); here everything is cleaned and escaped
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from wsdiag.render.layout import Page
 from wsdiag.render.story import story
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
     from wsdiag.render.words import Words
@@ -99,20 +101,9 @@ class _Html:
         from base64 import b64encode
         from hashlib import sha256
 
-        import jinja2
-
         import wsdiag
 
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-            finalize=_finalize,
-        )
-        environment.filters["prose"] = _prose
-        environment.globals["say"] = self.say
+        environment = _environment()
         style = environment.get_template("html.css.j2").render().strip()
         digest = b64encode(sha256(style.encode()).digest()).decode()
         told = story(self.report)
@@ -126,6 +117,7 @@ class _Html:
         primary = self.told(told.primary) if told.primary else None
         total = len(self.report.connections)
         yield from environment.get_template("html.j2").generate(
+            say=self.say,
             lang=self.words.lang.replace("_", "-"),
             policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
             style=_trusted(style),
@@ -434,6 +426,23 @@ def _opened(connected: ConnectionReport) -> float | None:
 
 def _diff_line(line: str) -> tuple[str, str]:
     return diff_kind(line), clean_block(line)
+
+
+@cache
+def _environment() -> "Environment":
+    """Jinja with everything escaped and cleaned, and nothing undefined passed over."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+    )
+    environment.filters["prose"] = _prose
+    return environment
 
 
 def _finalize(value: Any) -> Any:

@@ -27,7 +27,7 @@ MAX_PLACES = 3
 # Conversations that are drawn; a capture may hold thousands.
 MAX_CONVERSATIONS = 3
 _SIGNS = {"faulty": "❌", "healthy": "✅", "undecided": "❔"}
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-!|~$^=]")
+_SPECIAL = re.compile(r"[\\`*_\[\]#|~$]|^\s*[-+=!]|^\s*\d+(?=[.)])")
 # What GitHub makes into links, mentions, references and emoji after it has read the Markdown; a comment parts them.
 _LIVE = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=\w:)(?=//)|(?<=www)(?=\.)|(?<=:)(?=[a-z0-9_+\\-]+:)|(?<=GH-)(?=\d)")
 _PARTED = "<!-- -->"
@@ -77,11 +77,14 @@ def mermaid_text(text: str) -> str:
 
 def _escaped(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    out = _SPECIAL.sub(lambda match: "\\" + match[0], text)
-    # Escaping parted "#" and digits, "[" and the like; the rest is parted here.
-    out = _LIVE.sub(_PARTED, out)
-    out = out.replace("\\#", "&#35;" + _PARTED)
-    return re.sub(r"^(\s*\d+)([.)])", r"\1\\\2", out)
+    out = _SPECIAL.sub(_escape, text)
+    return _LIVE.sub(_PARTED, out).replace("\\#", "&#35;" + _PARTED)
+
+
+def _escape(match: re.Match[str]) -> str:
+    """A backslash in front of the sign, behind the digits of what would be a numbered list."""
+    shown = match[0]
+    return f"{shown}\\" if shown[-1].isdigit() else f"{shown[:-1]}\\{shown[-1]}"
 
 
 class _Markdown:

@@ -98,7 +98,7 @@ _NAME = re.compile(
 _LINE_END = re.compile(r"\r|\n|\\r|\\n|\\u000[ad]|\\x0[ad]|\\01[25]")
 _VALUE_END = re.compile(r"[&\s\"'<>;,(){}\[\]|\\^`]|%26|$")
 _SCHEME = re.compile(r"(?:Bearer|Basic|Digest|Negotiate|NTLM|Token|ApiKey|AWS4-HMAC-SHA256|Hawk|Key)\s+", re.IGNORECASE)
-_BEARER = re.compile(r"\b(?:Bearer|Basic)\s+(?P<secret>[A-Za-z0-9+/=_.~\-]{6,})", re.IGNORECASE)
+_BEARER = re.compile(r"\b(?:Bearer|Basic)\s+(?![a-z_]+=[\"A-Za-z])(?P<secret>[A-Za-z0-9+/=_.~\-]{6,})", re.IGNORECASE)
 _REDIS_AUTH = re.compile(r"(?<![\w-])AUTH\s+(?:\$\d+\s+)?(?P<secret>[^\s\"']+(?:\s+[^\s\"']+)?)")
 _USERINFO = re.compile(r"[a-z][a-z0-9+.\-]*://(?P<secret>[^/?#\s\"'<>@]+(?:@[^/?#\s\"'<>@]+)*)@", re.IGNORECASE)
 _USER_OPTION = re.compile(

@@ -272,7 +272,7 @@ class _Telling:
             return
         self.page.gap()
         for each in self.report.inputs:
-            self.page.paragraph(self.input(each), style="dim")
+            self.page.paragraph(self.say("input.read", line=self.input(each)), style="dim")
         capture = self.report.capture
         if capture:
             counts = {"packets": capture.packets, "bytes": capture.bytes}
