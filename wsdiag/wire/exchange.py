@@ -7,8 +7,6 @@ ones. Nothing is joined across a gap: a body or a payload whose length is known 
 else ends there and is picked up behind it only where something recognisable stands.
 """
 
-import re
-
 from wsdiag.model import (
     CLIENT,
     SERVER,
@@ -44,8 +42,6 @@ MAX_START = 2100  # the longest text that REQUEST_IN_TEXT matches, so that a sea
 HIXIE_KEY_3 = 8  # bytes behind the head of a hixie-76 request
 HIXIE_ANSWER = 16  # bytes behind the head of its answer
 BODILESS = frozenset({204, 205, 304})  # RFC 9110 section 6.4.1
-
-_FLASH_END = re.compile(rb"<policy-file-request/>[\x00\r\n]*")
 
 
 def read(connection: Connection) -> Exchange:
@@ -127,8 +123,10 @@ class _Reading:
             else:
                 self.early_frames(stop)
         elif found.kind == "flash-policy":
-            match = _FLASH_END.match(self.data, self.at, stop)
-            self.foreign(found, match.end() if match else stop)
+            end = self.data.find(b">", self.at, stop) + 1
+            while 0 < end < stop and self.data[end] in b"\x00\r\n":
+                end += 1
+            self.foreign(found, end or stop)
         elif found.kind not in _NOT_FOREIGN and (found.sure == "certain" or self.at_front(found)):
             self.foreign(found, stop)
         if self.at == start:

@@ -48,7 +48,7 @@ _PATTERNS = (
     _Pattern("pop3", SERVER, False, rb"(\+OK [^\r\n]*)\r?\n"),
     _Pattern("imap", SERVER, True, rb"(\* (?:OK|PREAUTH|BYE)\b[^\r\n]*)"),
     _Pattern("smtp", SERVER, True, rb"((?:220|421|554)[ -][^\r\n]*\bE?SMTP\b[^\r\n]*)"),
-    _Pattern("ftp", SERVER, True, rb"(?i)((?:220|421|530)[ -][^\r\n]*\bFTP[^\r\n]*)"),
+    _Pattern("ftp", SERVER, True, rb"(?i)((?:220|421|530)[ -][^\r\n]*FTP[^\r\n]*)"),
     _Pattern("smtp", CLIENT, True, rb"(?i)((?:EHLO|HELO) [^\r\n]*)\r?\n"),
     _Pattern("ftp", CLIENT, False, rb"((?:USER) [^\r\n]*)\r?\n"),
     _Pattern("imap", CLIENT, False, rb"(?i)(\w{1,8} (?:LOGIN|CAPABILITY|LOGOUT|NOOP)\b[^\r\n]*)\r?\n"),

@@ -84,9 +84,9 @@ class FrameReader:
     """Reads one direction's frames from portions of bytes.
 
     `deflate` is what was agreed. `joined_late`: the beginning was not seen, so an open message and compression are
-    possible. `everything`: every frame is returned, not only those that are flawed or cut and the close frames. After a close frame
-    (`closed`) and after what is no frame (`lost`) the rest is ignored; `stop` is the offset up to which bytes belong to
-    frames. `frames` and `bytes` count the frames that were begun and the payload bytes that were seen.
+    possible. `everything`: every frame is returned, not only the flawed, the cut and the close frames. After a close
+    frame (`closed`) and after what is no frame (`lost`) the rest is ignored; `stop` is the offset up to which bytes
+    belong to frames. `frames` and `bytes` count the frames that were begun and the payload bytes that were seen.
     """
 
     __slots__ = (

@@ -3,7 +3,6 @@
 Whether a value is right or wrong for a connection is left to the rules.
 """
 
-import re
 from binascii import Error, a2b_base64, b2a_base64
 from typing import NamedTuple
 
@@ -15,9 +14,6 @@ SAMPLE_ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 MAX_EXTENSIONS = 64  # no client offers more than three; a hostile header of 256 KiB could hold 100,000
 DEFAULT_WINDOW_BITS = 15  # RFC 7692 section 7.1.2
-
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_PART = re.compile(r'((?:[^,;"]|"(?:[^"\\]|\\.)*"?)*)([,;]|$)', re.DOTALL)
 
 
 class Extension(NamedTuple):
@@ -46,38 +42,41 @@ def accept_for(key: str) -> str:
 
 def decoded_size(key: str) -> int | None:
     """How many bytes the key is in base64 (16 is right); None when it is no base64 at all."""
-    if not _BASE64.fullmatch(key) or len(key) % 4:
-        return None
     try:
-        return len(a2b_base64(key))
-    except Error:
+        return len(a2b_base64(key, strict_mode=True))
+    except (Error, ValueError):  # ValueError: characters outside ASCII
         return None
 
 
 def extensions(value: str) -> tuple[Extension, ...]:
     """The extensions that a Sec-WebSocket-Extensions value lists, names in lower case: RFC 6455 section 9.1."""
     found: list[Extension] = []
-    name = ""
-    parameters: list[tuple[str, str]] = []
-    position = 0
-    while len(found) < MAX_EXTENSIONS:
-        part = _PART.match(value, position)
-        if part is None:
-            break
-        text = part[1].strip()
+    for listed in _split(value, ","):
+        name, *parameters = _split(listed, ";")
         if not name:
-            name = text.lower()
-        elif text and len(parameters) < MAX_EXTENSIONS:
-            parameter, _, argument = text.partition("=")
-            parameters.append((parameter.strip().lower(), argument.strip().strip('"')))
-        if part[2] != ";":
-            if name:
-                found.append(Extension(name, tuple(parameters)))
-            name, parameters = "", []
-        if not part[2]:
+            continue
+        pairs = (each.partition("=") for each in parameters[:MAX_EXTENSIONS] if each)
+        named = tuple((key.strip().lower(), text.strip().strip('"')) for key, _, text in pairs)
+        found.append(Extension(name.lower(), named))
+        if len(found) == MAX_EXTENSIONS:
             break
-        position = part.end()
     return tuple(found)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """The stripped parts between separators that stand outside of quotes."""
+    if '"' not in text:
+        return [part.strip() for part in text.split(separator)]
+    parts = []
+    start, quoted = 0, False
+    for index, character in enumerate(text):
+        if character == '"':
+            quoted = not quoted
+        elif character == separator and not quoted:
+            parts.append(text[start:index].strip())
+            start = index + 1
+    parts.append(text[start:].strip())
+    return parts
 
 
 def agreed_extensions(head: Head) -> tuple[Extension, ...]:

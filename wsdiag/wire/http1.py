@@ -51,7 +51,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ODD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _VERSION = re.compile(r"HTTP/\d\.\d")
 _LAST_VERSION = re.compile(r"HTTP/\S*", re.IGNORECASE)
-_STATUS_LINE = re.compile(r"(\S+)([ \t]*)(\S*)([ \t]?)(.*)", re.DOTALL)
 
 
 class _Line(NamedTuple):
@@ -255,12 +254,14 @@ def _not_blank(text: str, at: int) -> int:
 
 def _status_line(line: _Line, whole: bool, side: Side, flaws: _Flaws) -> tuple[Piece, int, Piece]:
     text, start = line.text, line.start
-    match = _STATUS_LINE.match(text)
-    version, blank, code, after, reason = match.groups() if match else ("", "", "", "", "")
+    version_stop = _blank(text, 0)
+    code_start = _not_blank(text, version_stop)
+    code_stop = _blank(text, code_start)
+    version, blank, code = text[:version_stop], text[version_stop:code_start], text[code_start:code_stop]
+    reason_start = _not_blank(text, code_stop)
+    reason = text[reason_start:].rstrip(" \t")
     if not text.isascii():
         flaws.add("non-ascii", start, start + len(text))
-    code_start = len(version) + len(blank)
-    reason_start = code_start + len(code) + len(after)
     digits = code.isascii() and code.isdigit()
     status = int(code) if digits and len(code) == 3 else 0
     if not whole:
@@ -271,12 +272,10 @@ def _status_line(line: _Line, whole: bool, side: Side, flaws: _Flaws) -> tuple[P
         flaws.add("bad-version", start, start + len(version), version[:80])
     if len(blank) > 1 or blank == "\t":
         flaws.add("extra-space", start + len(version), start + code_start)
-    kept = reason.strip(" \t")
-    reason_start += len(reason) - len(reason.lstrip(" \t")) if kept else 0
     return (
         Piece(version, Span(side, start, start + len(version))),
         status,
-        Piece(kept, Span(side, start + reason_start, start + reason_start + len(kept))),
+        Piece(reason, Span(side, start + reason_start, start + reason_start + len(reason))),
     )
 
 

@@ -66,11 +66,10 @@ def identify_at(data: bytes, start: int, stop: int, side: Side | None) -> Identi
         return other
     if found is not None:
         return found
-    return (
-        frames_at(data, start, stop, side)
-        or text(look)
-        or Identity("unknown", "", "partial" if len(look) < MIN_SURE else "likely")
-    )
+    frame = frames_at(data, start, stop, side)
+    if frame is not None and frame.sure != "partial":
+        return frame
+    return text(look) or frame or Identity("unknown", "", "partial" if len(look) < MIN_SURE else "likely")
 
 
 MIN_SURE = 4  # bytes without which nothing is called known or unknown
