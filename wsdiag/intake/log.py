@@ -26,9 +26,15 @@ OVERLAP = 256
 # The lines kept for one literal or marker; the others are counted. With 100 bytes a line this stays far below 100 MB.
 MOST_LINES_PER_LITERAL = 20_000
 MOST_BYTES = 24 << 20
-# Neighbours of a line with a head or a dump in it, and of any other line that matters.
-AROUND_BYTES = (3, 60)
-AROUND = (1, 3)
+# Neighbours (before, after) of a line that matters. Behind a head or a dump more lines belong to it, as long as they
+# look like it.
+AROUND = (0, 1)
+AROUND_BYTES = (1, 2)
+LONGEST_QUOTE = 400
+CONTINUES = re.compile(
+    rb"[ \t<>|*]*(?:[\w-]{1,40}: |[0-9A-Fa-f]{4,16}[: ]|(?:[0-9A-Fa-f]{2}[ ,:]){4}|[0-9A-Fa-f]{16}|0x[0-9A-Fa-f]{2},"
+    rb"|\\x[0-9A-Fa-f]{2}|\r?$|\d{1,3}, ?\d{1,3},)"
+)
 # What shows that bytes or HTTP heads are quoted in a log: heads of handshakes, and dumps of "GET /", "HTTP/", TLS.
 MARKERS = (
     rb"(?i:sec-websocket-[akvpe])",
@@ -40,12 +46,16 @@ MARKERS = (
 
 
 class Scanned(NamedTuple):
-    """What was read: the lines, whether they are all there are (`whole`), and how many there were in all."""
+    """What was read: the lines, whether they are all there are (`whole`), and how many there were in all.
+
+    `quoting` are the ranges of `lines` that may hold dumps or heads: of a big log those around the markers.
+    """
 
     lines: list[LogLine]
     notes: tuple[Note, ...]
     whole: bool
     total_lines: int
+    quoting: tuple[range, ...] = ()
 
 
 def scan(stream: BinaryIO, source: str) -> Scanned:
@@ -61,7 +71,7 @@ def scan(stream: BinaryIO, source: str) -> Scanned:
         decoded = decode(head)
         lines = lines_of(decoded.text, source)
         total = lines[-1].origin.line or 0 if lines else 0
-        return Scanned(lines, (*notes, *decoded.notes), True, total)
+        return Scanned(lines, (*notes, *decoded.notes), True, total, (range(len(lines)),))
     named = unicode_encoding(head[:1024])
     if named is not None:
         notes.append(Note("encoding", {"encoding": named.upper()}))
@@ -73,7 +83,7 @@ def scan(stream: BinaryIO, source: str) -> Scanned:
         for (number, _), text in zip(picked.lines, texts, strict=True)
     ]
     notes += [*decoding, *picked.notes()]
-    return Scanned(lines, tuple(notes), False, picked.total)
+    return Scanned(lines, tuple(notes), False, picked.total, tuple(picked.quoting))
 
 
 def _peek(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
@@ -182,7 +192,7 @@ def _searcher() -> Any:
 
 class _Found(NamedTuple):
     """A line that matters: the literal or marker in it, where it and the line begin, the line's number (in the chunk,
-    from 0), and how many lines before and after it belong to it.
+    from 0), how many lines before and after it belong to it, and how many more may continue it.
     """
 
     what: bytes
@@ -191,6 +201,7 @@ class _Found(NamedTuple):
     number: int
     before: int
     after: int
+    more: int
 
 
 class _Searched(NamedTuple):
@@ -213,15 +224,17 @@ def _search(chunk: _Chunk) -> _Searched:
             continue  # in the piece before
         what = data[start:stop]
         before, after = neighbours.get(what, AROUND_BYTES)
+        more = 0 if what in neighbours else LONGEST_QUOTE
         if start < next_line:
             last = found[-1]
-            found[-1] = last._replace(before=max(before, last.before), after=max(after, last.after))
+            before, after, more = max(before, last.before), max(after, last.after), max(more, last.more)
+            found[-1] = last._replace(before=before, after=after, more=more)
             continue
         if what.startswith(b"\n"):
             start += 1
         line_start = data.rfind(b"\n", 0, start) + 1
         number += data.count(b"\n", counted, line_start)
-        found.append(_Found(what if what in neighbours else b"", start, line_start, number, before, after))
+        found.append(_Found(what if what in neighbours else b"", start, line_start, number, before, after, more))
         counted = line_start
         next_line = data.find(b"\n", stop) + 1 or len(data)
     return _Searched(chunk, found, number + data.count(b"\n", counted))
@@ -255,6 +268,7 @@ class _Picked:
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, bytes]] = []
+        self.quoting: list[range] = []
         self.total = 0
         self.cut = 0
         self.left_out = 0
@@ -269,6 +283,12 @@ class _Picked:
             self.cut += 1
         self.bytes += len(line)
         self.lines.append((number, line))
+
+    def quote(self, first: int, stop: int) -> None:
+        """The kept lines from `first` to before `stop` (places in `lines`) may hold bytes or heads."""
+        if self.quoting and self.quoting[-1].stop >= first:
+            first = self.quoting.pop().start
+        self.quoting.append(range(first, stop))
 
     def wanted(self, what: bytes) -> bool:
         """True until too many lines with this literal or marker were kept."""
@@ -294,22 +314,29 @@ def _pick(chunks: Iterator[_Chunk], picked: _Picked) -> None:
     number = 1  # of the chunk's first line
     kept = 0  # the number of the last line kept
     until = 0  # lines up to this number are neighbours of one that was kept
+    more = 0  # and up to this one, if they look like its continuation
     for chunk, found, ended in _searched(chunks):
         data = chunk.data
         position, here = 0, number  # the start of a line, and that line's number
-        for what, start, line_start, place, before, after in found:
-            if not picked.wanted(what):
-                continue
-            while here <= until and position < line_start:
+        for each in (*found, None):
+            end = each.line_start if each else len(data)
+            while position < end and here <= max(until, more):
+                if here > until and not CONTINUES.match(data, position):
+                    more = until
+                    break
                 position = _keep(picked, here, data, position)
+                if here <= more:
+                    picked.quote(len(picked.lines) - 1, len(picked.lines))
                 kept, here = here, here + 1
-            here = number + place
-            for other, line in _lines_before(before_this, data, line_start, here, min(before, here - 1 - kept)):
+            if each is None or not picked.wanted(each.what):
+                continue
+            here = number + each.number
+            for other, line in _lines_before(before_this, data, end, here, min(each.before, here - 1 - kept)):
                 picked.keep(other, line)
-            position = _keep(picked, here, data, line_start, start)
-            kept, until, here = here, max(until, here + after), here + 1
-        while here <= until and position < len(data):
-            position = _keep(picked, here, data, position)
+            if each.more:
+                picked.quote(max(0, len(picked.lines) - each.before), len(picked.lines) + 1)
+            position = _keep(picked, here, data, end, each.start)
+            until, more = max(until, here + each.after), max(more, here + each.more)
             kept, here = here, here + 1
         number += ended
         picked.total = number - (1 if chunk.ends else 0)

@@ -38,11 +38,20 @@ class Talk(NamedTuple):
     kind: str  # "dump" or "transcript"
 
 
-def read_lines(source: str, lines: Sequence[LogLine], notes: tuple[Note, ...] = ()) -> Evidence:
-    """Everything that the lines hold. Lines that are nothing but a dump are not searched for wording again."""
+def read_lines(
+    source: str, lines: Sequence[LogLine], notes: tuple[Note, ...] = (), quoting: Sequence[range] | None = None
+) -> Evidence:
+    """Everything that the lines hold. Lines that are nothing but a dump are not searched for wording again.
+
+    `quoting` are the only ranges of the lines that may hold dumps, where that is known (a big log).
+    """
     from wsdiag.intake.transcript import find_exchanges
 
-    dumps = find_dumps(lines)
+    dumps = [
+        dump._replace(first=dump.first + part.start, last=dump.last + part.start)
+        for part in (quoting if quoting is not None else (range(len(lines)),))
+        for dump in find_dumps(lines[part.start : part.stop])
+    ]
     consumed = {index for dump in dumps if dump.last > dump.first for index in range(dump.first, dump.last + 1)}
     talks = [_talk(dump, _context(lines, dump)) for dump in dumps if dump.data]
     paired: list[Connection] = []
