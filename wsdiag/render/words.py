@@ -125,11 +125,6 @@ class Words:
         return FindingText(*fields)
 
     def variants(self, finding: Finding) -> list[str]:
-        """The finer shades of the finding's cause that have words of their own."""
-        tables = _read(self.lang, GROUPS.get(finding.code[2:3], "evidence"))
-        return [table.partition(".")[2] for table in tables if table.startswith(f"{finding.name}.")]
-
-    def variants(self, finding: Finding) -> list[str]:
         """The variants of that cause that have a title of their own."""
         tables = _read(self.lang, GROUPS.get(finding.code[2:3], "evidence"))
         start = finding.name + "."
