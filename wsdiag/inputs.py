@@ -102,14 +102,15 @@ def _read(each: _Opened, keys: Sequence[bytes]) -> Evidence:
     scanned = scan(each.stream, each.source)
     if not scanned.total_lines and not scanned.lines:
         raise WsdiagError("empty-input", source=each.source)
-    return read_lines(each.source, scanned.lines, scanned.notes)
+    return read_lines(each.source, scanned.lines, scanned.notes, scanned.quoting)
 
 
 def read_capture(stream: BinaryIO, source: str, keys: Sequence[bytes]) -> Evidence:
     """All connections of a capture, opened with whatever key fits."""
-    from wsdiag.intake.survey import read_connections
+    from wsdiag.intake.flow import KEPT
+    from wsdiag.intake.survey import KEPT_KEYED, read_connections
 
-    reading = read_connections(stream, source)
+    reading = read_connections(stream, source, kept_tls=KEPT_KEYED if keys else KEPT)
     connections = reading.connections
     logs = (*keys, *reading.key_logs)
     if logs:

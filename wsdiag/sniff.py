@@ -14,7 +14,6 @@ from wsdiag.diagnose import diagnose_connection, diagnose_evidence
 from wsdiag.intake.survey import CaptureReading, Sighting, Survey
 from wsdiag.model import (
     CaptureSummary,
-    Connection,
     ConnectionReport,
     Endpoint,
     Evidence,
@@ -93,7 +92,7 @@ def sniff(asked: Asked, console: Console) -> int:
                 stack.enter_context(stream)
             from wsdiag.intake.capture import open_capture
 
-            survey = Survey(ports, asked.read, run.judge, run.emit, each=run.each)
+            survey = Survey(ports, asked.read, diagnose_connection, run.emit, each=run.each, keys=run.keys)
             if asked.write is not None:
                 raise WsdiagError("save-needs-live")
             reading = survey.read(open_capture(stream, asked.read), run.progress(stream))
@@ -119,14 +118,6 @@ class _Run:
         self.bar: Any = None
         self._lines: list[str] = []
         self._words = {verdict: console.words.text("sniff", f"line.{verdict}") for verdict in ("healthy", "undecided")}
-
-    def judge(self, connection: Connection) -> ConnectionReport:
-        """The connection's report, opened with a key if one fits."""
-        if self.keys is not None:
-            from wsdiag.intake.decrypt import decrypt_connection
-
-            connection = decrypt_connection(connection, self.keys) or connection
-        return diagnose_connection(connection)
 
     def emit(self, sighting: Sighting, report: ConnectionReport) -> None:
         """A connection is decided."""
@@ -228,13 +219,13 @@ class _Run:
 
 
 def _keys(path: str | None) -> "KeyLog | None":
+    """The key log, left open: in a live capture it grows while connections are followed."""
     if path is None:
         return None
     from wsdiag.inputs import opened
     from wsdiag.intake.keylog import KeyLog
 
-    with opened(path) as file:
-        return KeyLog.parse(file.read())
+    return KeyLog(opened(path))
 
 
 def _address(endpoint: Endpoint) -> str:
@@ -253,7 +244,7 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
         if asked.ports:
             watched = words.text("sniff", "live.ports", ports=", ".join(map(str, sorted(asked.ports))))
         tell(words.text("sniff", "live.listening", interface=live.interface, ports=watched))
-        survey = Survey(ports, live.interface, run.judge, run.emit, each=run.each)
+        survey = Survey(ports, live.interface, diagnose_connection, run.emit, each=run.each, keys=run.keys)
         flows, link = survey.flows, live.link
         number = 0
         expired = 0.0

@@ -10,9 +10,8 @@ from wsdiag.intake.cipher import SUITES, TLS12, TLS13, Protection, Protection13,
 from wsdiag.intake.keylog import KeyLog
 from wsdiag.model import CLIENT, SERVER, Connection, Mark, Note, Side, Stream, Tls
 
-__all__ = ["KEEP", "Decryptor", "KeyLog", "Record", "decrypt_connection", "may_be_tls"]
+__all__ = ["Decryptor", "KeyLog", "Record", "decrypt_connection", "may_be_tls"]
 
-KEEP = 1 << 20  # bytes of each direction that are worth keeping for decryption: certificates take 4 to 16 KiB of it
 SEARCHED = 4096  # a PROXY header, or a CONNECT and its answer, may stand ahead of the first record
 MAX_RECORD = (1 << 14) + 2048  # RFC 5246 section 6.2.3; TLS 1.3 allows 256 bytes more than the plaintext
 MAX_HELLO = 1 << 17  # as in wire.tls: a hello is a few KB at most

@@ -38,7 +38,7 @@ class Following:
     `ports`: None reports what looks like a WebSocket attempt on any port (and what else happened on the same ports);
     otherwise all connections on these ports are reported. `keep_frames`: the first `KEPT` bytes are kept even when
     they are frames (a few connections are looked at closely); otherwise bytes are kept up to the handshake and later
-    ones are only read for faults. `keep_tls`: TLS records are kept, because keys may open them.
+    ones are only read for faults. `kept_tls`: how many bytes of TLS records are kept, more where keys may open them.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Following:
         "emitted",
         "hosts",
         "keep_frames",
-        "keep_tls",
+        "kept_tls",
         "learned",
         "passed",
         "ports",
@@ -60,12 +60,12 @@ class Following:
         emit: Callable[[Flow], None],
         *,
         keep_frames: bool = True,
-        keep_tls: bool = False,
+        kept_tls: int = KEPT_TLS,
     ) -> None:
         self.ports = ports
         self.emit = emit
         self.keep_frames = keep_frames
-        self.keep_tls = keep_tls
+        self.kept_tls = kept_tls
         self.learned: set[int] = set()  # ports where a handshake was tried
         self.passed: deque[Flow] = deque()
         self.buffered = 0  # bytes kept for all connections that are not finished
@@ -139,7 +139,7 @@ class Following:
         tls = client[:2] == b"\x16\x03"
         if tls and not flow.tls:
             flow.tls = True
-            flow.limit = KEPT if self.keep_tls else KEPT_TLS
+            flow.limit = self.kept_tls
         if self.ports is not None or flow.server_port in self.learned:
             flow.wanted = bool(client)
             return True
@@ -147,7 +147,7 @@ class Following:
             self.learned.add(flow.server_port)
             flow.wanted = True
             return True
-        limit = (KEPT_TLS if not self.keep_tls else KEPT) if tls else KEPT if _METHOD.match(client) else KEPT_UNREAD
+        limit = self.kept_tls if tls else KEPT if _METHOD.match(client) else KEPT_UNREAD
         if len(half.kept) > limit:
             self.buffered -= len(flow.client.kept) + len(flow.server.kept)
             self._set_aside(flow)
