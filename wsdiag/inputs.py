@@ -119,7 +119,12 @@ def read_capture(stream: BinaryIO, source: str, keys: Sequence[bytes]) -> Eviden
 
         known = KeyLog.parse(b"\n".join(logs))
         connections = tuple(decrypt_connection(each, known) or each for each in connections)
-    notes = (*reading.notes, *(note for each in connections[:MAX_TOLD] for note in each.notes))
+    unmatched = logs and not any(each.tls for each in connections)
+    notes = (
+        *reading.notes,
+        *((Note("keylog-unmatched"),) if unmatched else ()),
+        *(note for each in connections[:MAX_TOLD] for note in each.notes),
+    )
     return Evidence(
         (Input(source, "capture", _unique(notes)),),
         connections,

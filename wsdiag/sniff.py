@@ -96,7 +96,8 @@ def sniff(asked: Asked, console: Console) -> int:
             if asked.write is not None:
                 raise WsdiagError("save-needs-live")
             reading = survey.read(open_capture(stream, asked.read), run.progress(stream))
-            run.finish(Input(asked.read, "capture", reading.notes), reading)
+            notes = (*reading.notes, *_unmatched(survey))
+            run.finish(Input(asked.read, "capture", notes), reading)
         else:
             _live(asked, run, ports)
     return run.deliver()
@@ -228,6 +229,11 @@ def _keys(path: str | None) -> "KeyLog | None":
     return KeyLog(opened(path))
 
 
+def _unmatched(survey: Survey) -> tuple[Note, ...]:
+    """Told when there are keys and none of them opened anything."""
+    return (Note("keylog-unmatched"),) if survey.keys is not None and not survey.opened else ()
+
+
 def _address(endpoint: Endpoint) -> str:
     return f"[{endpoint.host}]:{endpoint.port}" if ":" in endpoint.host else f"{endpoint.host}:{endpoint.port}"
 
@@ -275,6 +281,7 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
         if summary.dropped:
             notes = (Note("packets-dropped", {"count": summary.dropped}),)
             tell(words.text("sniff", "live.dropped", count=summary.dropped))
+        notes = (*notes, *_unmatched(survey))
         if summary.ended == "interface-gone":
             tell(words.text("sniff", "live.interface-gone", interface=live.interface))
         if saving is not None and asked.write is not None:
