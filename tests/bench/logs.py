@@ -30,10 +30,12 @@ WHOSE = ("workerman", "gatewayworker")  # whose lines matter in this log
 def write_log(path: Path, size: int, share: float) -> None:
     """A log of about `size` bytes; its lines that matter also go to a file of their own beside it."""
     chance = random.Random(7)
+    # Wordings that are judged by their neighbours would be judged otherwise where the lines between are left out.
+    by_neighbours = {each.literal for each in reported.load() if each.near or each.unless}
     telling = [
         example
         for signature in reported.load()
-        if signature.program in WHOSE and signature.kind == "rule" and not signature.near
+        if signature.program in WHOSE and signature.kind == "rule" and signature.literal not in by_neighbours
         for example in signature.examples
         if "\n" not in example
     ]

@@ -67,7 +67,7 @@ def read_lines(
                 notes=transcript.notes,
             )
         )
-    notes += tuple(note for dump in dumps for note in dump.notes)
+    notes += tuple({(note.name, *sorted(note.values.items())): note for dump in dumps for note in dump.notes}.values())
     connections = [*pair(talks), *paired]
     connections = [connection._replace(id=number) for number, connection in enumerate(connections)]
     told = tuple(line for index, line in enumerate(lines) if index not in consumed)
