@@ -124,7 +124,7 @@ def _stream(flow: Flow, half: Half, source: str) -> Stream:
         tuple(Mark(offset, Origin(source, None, number)) for offset, number in half.marks),
         tuple(Gap(offset, size) for offset, size in half.gaps),
         ending_of(flow, half),
-        half.seen or flow.opening in ("refused", "unanswered"),
+        half.seen or opening_of(flow) in ("refused", "unanswered"),
         from_start,
         half.total,
     )

@@ -28,6 +28,7 @@ class Half:
         "ending",
         "fast",
         "fin",
+        "fin_ack",
         "first_stamp",
         "flow",
         "gaps",
@@ -72,6 +73,7 @@ class Half:
         self.isn: int | None = None
         self.start: int | None = None  # the sequence number of its first byte
         self.fin: int | None = None  # the sequence number of its FIN
+        self.fin_ack = 0  # and what it acknowledged
         self.ending: Ending | None = None
         self.was_reset = False
         self.held: dict[int, tuple[bytes, int, int, float]] | None = None  # later data that waits for earlier

@@ -295,11 +295,12 @@ class Flows:
             half.ending = half.ending or "reset"
             half.was_reset = True
         else:
-            half.fin = last
+            if half.fin is None:
+                half.fin, half.fin_ack = last, ack
             if half.next is None or half.next == last:
                 half.ending = half.ending or "fin"
-            if flow.closer is half and peer.fin is not None and flags & ACK and ack == (peer.fin + 1) & MASK:
-                flow.closer = peer  # its FIN was captured later but is acknowledged here
+            if flow.closer is peer and peer.fin is not None and peer.fin_ack == (last + 1) & MASK:
+                flow.closer = half  # its FIN was captured later, but the other one acknowledges it
         if not flow.closed and (half.was_reset or (half.fin is not None and peer.fin is not None)):
             flow.closed = True
             self.closing.append((number + LINGER, flow))
