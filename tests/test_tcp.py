@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.captures import ACK, FIN, KEY, PSH, RST, SYN, Packet, Talk, follow, frame, healthy, packets, pcap, read
 from tests.captures import request as a_request
 from tests.captures import switching as a_switch
-from wsdiag.diagnose import diagnose_connection
+from wsdiag.diagnosis import diagnose_connection
 from wsdiag.model import CLIENT, SERVER, Connection, ConnectionReport, Gap
 
 
@@ -23,20 +23,26 @@ def test_a_whole_connection_is_told_with_its_times_and_packets() -> None:
     assert found.server.data == a_switch()
     assert (found.client.ending, found.server.ending) == ("fin", "fin")
     assert (transport.opening, transport.syn_count, transport.closer) == ("established", 1, SERVER)
-    assert transport.opened_at is not None and transport.request_at is not None and transport.reply_at is not None
+    assert transport.opened_at is not None
+    assert transport.request_at is not None
+    assert transport.reply_at is not None
     assert round(transport.request_at - transport.opened_at, 2) == 0.5
     assert round(transport.reply_at - transport.request_at, 2) == 2
-    assert transport.idle is not None and round(transport.idle, 2) == 30
+    assert transport.idle is not None
+    assert round(transport.idle, 2) == 30
     assert (transport.client_acked, transport.server_acked) == (len(a_request()), len(a_switch()))
     assert (found.first_packet, found.last_packet) == (1, len(talk.segments))
-    assert found.client_endpoint is not None and found.client_endpoint == ("10.1.2.3", 40000)
+    assert found.client_endpoint is not None
+    assert found.client_endpoint == ("10.1.2.3", 40000)
     origin = found.server.origin_at(5)
-    assert origin is not None and origin.packet == 6
+    assert origin is not None
+    assert origin.packet == 6
 
 
 def test_a_refused_connection() -> None:
     found = follow(Talk().add(0, SYN).add(1, RST | ACK))
-    assert found.transport is not None and found.transport.opening == "refused"
+    assert found.transport is not None
+    assert found.transport.opening == "refused"
     assert found.transport.syn_count == 1
 
 
@@ -65,14 +71,16 @@ def test_copies_of_a_syn_are_one_try() -> None:
     for v6 in (False, True):
         once = packets(Talk().add(0, SYN), v6=v6)
         (found,) = read(pcap([once[0], Packet(once[0].time + 3, once[0].data)])).connections
-        assert found.transport is not None and found.transport.syn_count == 1
+        assert found.transport is not None
+        assert found.transport.syn_count == 1
 
 
 def test_sequence_numbers_wrap() -> None:
     talk = Talk(isn=(0xFFFFFFF0, 0xFFFFFFFE), mss=7).open().say(0, a_request()).say(1, a_switch())
     found = follow(talk)
     assert (found.client.data, found.server.data) == (a_request(), a_switch())
-    assert not found.client.gaps and not found.server.gaps
+    assert not found.client.gaps
+    assert not found.server.gaps
 
 
 def test_the_first_copy_of_overlapping_bytes_wins() -> None:
@@ -112,7 +120,8 @@ def test_one_direction_alone_is_not_the_others_silence() -> None:
     talk = healthy()
     talk.segments = [each for each in talk.segments if each.side == 0]
     found = follow(talk)
-    assert found.transport is not None and found.transport.one_way
+    assert found.transport is not None
+    assert found.transport.one_way
     assert not found.server.seen
     assert found.transport.opening == "established"
 
@@ -121,28 +130,33 @@ def test_a_connection_from_the_middle() -> None:
     talk = healthy(frames=6)
     talk.segments = talk.segments[11:]
     found = follow(talk)
-    assert found.transport is not None and found.transport.opening == "middle"
-    assert not found.client.from_start and not found.server.from_start
+    assert found.transport is not None
+    assert found.transport.opening == "middle"
+    assert not found.client.from_start
+    assert not found.server.from_start
 
 
 def test_a_capture_that_begins_with_the_request_still_has_its_start() -> None:
     talk = Talk().open().say(0, a_request()).say(1, a_switch())
     talk.segments = talk.segments[3:]
     found = follow(talk)
-    assert found.client.from_start and found.server.from_start
+    assert found.client.from_start
+    assert found.server.from_start
 
 
 def test_a_reset_and_who_sent_it() -> None:
     found = follow(Talk().open().say(0, a_request()).add(1, RST | ACK))
-    assert found.server.ending == "reset" and found.client.ending == "open"
-    assert found.transport is not None and found.transport.closer == SERVER
+    assert (found.server.ending, found.client.ending) == ("reset", "open")
+    assert found.transport is not None
+    assert found.transport.closer == SERVER
 
 
 def test_who_closed_first_is_known_even_when_the_fins_are_swapped() -> None:
     talk = Talk().open().say(0, a_request()).close(1)
     talk.segments[-3], talk.segments[-2] = talk.segments[-2], talk.segments[-3]
     found = follow(talk)
-    assert found.transport is not None and found.transport.closer == SERVER
+    assert found.transport is not None
+    assert found.transport.closer == SERVER
 
 
 def test_late_packets_of_a_finished_connection_open_no_other() -> None:
@@ -178,7 +192,7 @@ def test_without_ports_a_capture_of_one_problem_is_told_whole() -> None:
     assert [each.transport and each.transport.opening for each in found] == ["refused"]
 
 
-# --- the order and the number of packets make no difference ------------------------------------------------------------
+# --- the order and the number of packets make no difference ---------------------------------------------------------
 
 BROKEN = Talk().open().say(0, a_request()).say(1, b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno").close(1)
 BAD_FRAME = (
@@ -267,8 +281,10 @@ def test_frames_are_read_though_they_are_not_kept() -> None:
     assert [each.opcode for each in connection.frames] == [11]
     origin = connection.client.origin_at(connection.frames[0].span.start)
     bad = next(i for i, each in enumerate(BAD_FRAME.segments, 1) if each.data[:1] == b"\x8b")
-    assert origin is not None and origin.packet == bad
-    assert connection.tally is not None and connection.tally.client_frames == 2
+    assert origin is not None
+    assert origin.packet == bad
+    assert connection.tally is not None
+    assert connection.tally.client_frames == 2
     assert told(reports[0]) == told(diagnose_connection(follow(BAD_FRAME)))
 
 

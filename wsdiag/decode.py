@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wsdiag.console import EXIT_CODES, Console
-from wsdiag.diagnose import diagnose_evidence
+from wsdiag.diagnosis import diagnose_evidence
 from wsdiag.intake.dump import decode_dump
 from wsdiag.intake.paste import from_dumps
 from wsdiag.model import Report, WsdiagError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsdiag.console import EXIT_CODES, Console
-from wsdiag.diagnose import diagnose_evidence
+from wsdiag.diagnosis import diagnose_evidence
 from wsdiag.intake.paste import read_lines
 from wsdiag.intake.tail import follow as tail
 from wsdiag.model import LogLine, Verdict, WsdiagError

@@ -10,12 +10,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from wsdiag.diagnose import diagnose_evidence
+from wsdiag.diagnosis import diagnose_evidence
 from wsdiag.intake.recognise import HEAD, recognise
 from wsdiag.model import CaptureSummary, Connection, Evidence, Input, LogLine, Note, Pairing, Report, WsdiagError
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
+    """An input that is open: its name, its bytes and what it was recognised as."""
+
     source: str
     stream: BinaryIO
     kind: str
@@ -31,7 +33,7 @@ def read_all(sources: Sequence[str], keylog: str | None = None) -> Report:
             stream = opened(source)
             if source != "-":
                 stack.enter_context(stream)
-            inputs.append(_Opened(source, stream, recognise(_head(stream, source))))
+            inputs.append(Opened(source, stream, recognise(head(stream, source))))
         return diagnose_evidence(gathered(inputs))
 
 
@@ -52,7 +54,7 @@ def opened(source: str) -> BinaryIO:
         raise WsdiagError("cannot-read", path=source, detail=getattr(error, "strerror", "") or str(error)) from error
 
 
-def _head(stream: BinaryIO, source: str) -> bytes:
+def head(stream: BinaryIO, source: str) -> bytes:
     """The first bytes, left in the stream."""
     try:
         return cast(BufferedReader, stream).peek(HEAD)[:HEAD]
@@ -60,7 +62,7 @@ def _head(stream: BinaryIO, source: str) -> bytes:
         raise WsdiagError("cannot-read", path=source, detail=error.strerror or str(error)) from error
 
 
-def gathered(inputs: Sequence[_Opened]) -> Evidence:
+def gathered(inputs: Sequence[Opened]) -> Evidence:
     """The evidence of all inputs; key logs are read first, since captures need them."""
     keys = [each.stream.read(MAX_KEY_LOG) for each in inputs if each.kind == "keylog"]
     told: list[Input] = []
@@ -85,7 +87,7 @@ def gathered(inputs: Sequence[_Opened]) -> Evidence:
 MAX_KEY_LOG = 64 * 1024 * 1024  # a browser's key log of a week; more is no key log
 
 
-def _read(each: _Opened, keys: Sequence[bytes]) -> Evidence:
+def _read(each: Opened, keys: Sequence[bytes]) -> Evidence:
     if each.kind == "capture":
         return read_capture(each.stream, each.source, keys)
     if each.kind == "har":

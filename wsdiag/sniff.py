@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsdiag.console import EXIT_CODES, Console
-from wsdiag.diagnose import diagnose_connection, diagnose_evidence
+from wsdiag.diagnosis import diagnose_connection, diagnose_evidence
 from wsdiag.intake.survey import CaptureReading, Sighting, Survey
 from wsdiag.model import (
     CaptureSummary,

@@ -89,7 +89,7 @@ print(seen.packets, seen.dropped)
 """
 
 FLOWS = f"""
-from wsdiag.diagnose import diagnose_connection
+from wsdiag.diagnosis import diagnose_connection
 from wsdiag.intake.live import open_live
 from wsdiag.intake.survey import Survey
 number = 0

@@ -1,0 +1,25 @@
+"""wsdiag names the root cause when a WebSocket will not connect, with the bytes or the line that prove it.
+
+`diagnose` takes text, bytes and paths and gives the report; `Report` and the records in it are in `wsdiag.model`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsdiag.api import diagnose
+    from wsdiag.model import Finding, Report, WsdiagError
+
+__all__ = ["Finding", "Report", "WsdiagError", "diagnose"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `wsdiag decode` starts in a few milliseconds because this module imports nothing.
+    if name == "diagnose":
+        from wsdiag.api import diagnose
+
+        return diagnose
+    if name in ("Finding", "Report", "WsdiagError"):
+        from wsdiag import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module 'wsdiag' has no attribute {name!r}")
