@@ -16,7 +16,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapReader
 
 from wsdiag.intake.bpf import ETHERNET, RAW_IP
-from wsdiag.intake.rewrite import Segment, locate_tcp, rewrite
+from wsdiag.intake.rewrite import find_segment, rewrite
 from wsdiag.intake.save import PcapWriter, create
 from wsdiag.model import WsdiagError
 
@@ -86,80 +86,91 @@ LINKS: list[tuple[int, Packet | None]] = [
     (0, Loopback()),
 ]
 NETWORKS = [V4, V6, IP(src="10.0.0.1", dst="10.0.0.2", options=b"\x01\x01\x01\x00"), V6 / IPv6ExtHdrHopByHop()]
+REPLACED = {bytes([10, 0, 0, 1]): bytes([198, 51, 100, 7]), bytes.fromhex("fe80" + "0" * 27 + "1"): b"\x20\x01" * 8}
 
 
 @pytest.mark.parametrize(("link", "frame"), LINKS)
 @pytest.mark.parametrize("network", NETWORKS, ids=Packet.summary)
 @settings(max_examples=20, deadline=None)
-@given(payload=st.binary(min_size=1, max_size=60), sequence=st.integers(0, 0xFFFFFFFF))
+@given(payload=st.binary(max_size=60), sequence=st.integers(0, 0xFFFFFFFF), anonymous=st.booleans())
 def test_rewriting_keeps_lengths_and_checksums(
-    link: int, frame: Packet | None, network: Packet, payload: bytes, sequence: int
+    link: int, frame: Packet | None, network: Packet, payload: bytes, sequence: int, anonymous: bool
 ) -> None:
-    inner = network / TCP(sport=1, dport=2, seq=sequence, flags="PA") / Raw(payload)
+    def packet(network: Packet, said: bytes) -> Packet:
+        return network / TCP(sport=1, dport=2, seq=sequence, flags="PA") / Raw(said)
+
+    inner = packet(network, payload)
     data = bytes(frame / inner if frame is not None else inner)
-    seen: list[Segment] = []
-
-    def blank(segment: Segment) -> bytes:
-        seen.append(segment)
-        return b"*" * len(segment.payload)
-
-    ((seconds, nanoseconds, changed, size),) = rewrite([(5, 6, data, len(data))], link, blank)
-    assert (seconds, nanoseconds, size, len(changed)) == (5, 6, len(data), len(data))
-    (segment,) = seen
+    segment = find_segment(data, link)
+    assert segment is not None
     assert (segment.source_port, segment.destination_port, segment.sequence) == (1, 2, sequence)
-    assert segment.payload == payload
-    expected = network / TCP(sport=1, dport=2, seq=sequence, flags="PA") / Raw(b"*" * len(payload))
-    assert changed == bytes(frame / expected if frame is not None else expected)
+    assert (segment.payload, segment.whole, segment.size) == (payload, True, len(bytes(inner)))
+    expected = packet(network, b"*" * len(payload))
+    if anonymous:
+        expected = expected.copy()
+        expected[0].src = "198.51.100.7" if expected[0].version == 4 else "2001:" * 7 + "2001"
+    found = rewrite(data, segment, b"*" * len(payload), REPLACED if anonymous else {})
+    assert found == bytes(expected)
+    assert rewrite(data, segment, None) == bytes(inner)[: len(bytes(inner)) - len(payload)]
 
 
-def test_padding_and_other_protocols_are_left_out() -> None:
+def test_padding_and_other_protocols() -> None:
     short = bytes(Ether(**ADDRESSES) / V4 / TCP()) + b"leak!!"
-    other = bytes(Ether(**ADDRESSES) / V4 / UDP() / Raw(b"secret"))
-    kept = list(rewrite([(0, 0, short, len(short)), (0, 0, other, len(other))], 1, lambda each: each.payload))
-    assert [packet[2] for packet in kept] == [short[:-6]]
-    assert kept[0][3] == len(short) - 6
+    segment = find_segment(short, 1)
+    assert segment is not None
+    assert (segment.payload, rewrite(short, segment, b"")) == (b"", bytes(V4 / TCP()))
+    assert find_segment(bytes(Ether(**ADDRESSES) / V4 / UDP() / Raw(b"secret")), 1) is None
+    assert find_segment(bytes(IP(frag=3) / TCP() / Raw(b"secret")), RAW_IP) is None
+    assert find_segment(bytes(V4 / TCP()), 147) is None
 
 
 def test_a_segment_that_was_cut_keeps_a_checksum_that_fits_its_whole() -> None:
     """The rest of the segment is unknown, but the change of the sum is not."""
     whole = bytes(V4 / TCP(sport=1, dport=2) / Raw(b"secret" + b"rest" * 20))
     cut = whole[: 40 + 6]
-    ((_, _, changed, size),) = rewrite([(0, 0, cut, len(whole))], RAW_IP, lambda each: b"public")
-    assert size == len(whole)
+    segment = find_segment(cut, RAW_IP)
+    assert segment is not None
+    assert (segment.size, segment.whole) == (len(whole), False)
+    changed = rewrite(cut, segment, b"public")
     assert changed + whole[len(cut) :] == bytes(V4 / TCP(sport=1, dport=2) / Raw(b"public" + b"rest" * 20))
 
 
 def test_a_replacement_of_another_length_is_refused() -> None:
     data = bytes(V4 / TCP() / Raw(b"secret"))
+    segment = find_segment(data, RAW_IP)
+    assert segment is not None
     with pytest.raises(ValueError, match="length"):
-        list(rewrite([(0, 0, data, len(data))], RAW_IP, lambda each: b"*"))
+        rewrite(data, segment, b"*")
 
 
 def test_the_sequence_number_is_that_of_the_first_byte() -> None:
     """A SYN takes one number of its own (TCP Fast Open sends bytes with it)."""
-    data = bytes(V4 / TCP(flags="S", seq=0xFFFFFFFF) / Raw(b"x"))
-    numbers: list[int] = []
-    list(rewrite([(0, 0, data, len(data))], RAW_IP, lambda each: numbers.append(each.sequence) or each.payload))  # type: ignore[func-returns-value]
-    assert numbers == [0]
+    segment = find_segment(bytes(V4 / TCP(flags="S", seq=0xFFFFFFFF) / Raw(b"x")), RAW_IP)
+    assert segment is not None
+    assert segment.sequence == 0
 
 
 @given(data=st.binary(max_size=120), link=st.sampled_from([0, 1, 9, 101, 113, 276, 999]))
 @settings(max_examples=200, deadline=None)
 def test_no_bytes_raise(data: bytes, link: int) -> None:
-    place = locate_tcp(data, link)
-    if place is not None:
-        assert 0 <= place.tcp < place.payload <= place.stop <= len(data)
-    list(rewrite([(0, 0, data, len(data))], link, lambda each: each.payload))
+    segment = find_segment(data, link)
+    if segment is not None:
+        assert 0 <= segment.ip < segment.tcp < segment.begin <= segment.stop <= len(data)
+        assert len(rewrite(data, segment, segment.payload)) == segment.stop - segment.ip
 
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 def test_tcpdump_finds_the_checksums_correct(tmp_path: Path) -> None:
     data = bytes(Ether(**ADDRESSES) / V4 / TCP(sport=1, dport=2346) / Raw(b"GET /?token=secret HTTP/1.1\r\n"))
+    segment = find_segment(data, 1)
+    assert segment is not None
     path = tmp_path / "out.pcap"
-    with create(str(path), 1) as writer:
-        for packet in rewrite([(0, 0, data, len(data))], 1, lambda each: each.payload.replace(b"secret", b"xxxxxx")):
-            writer.packet(*packet)
+    with create(str(path), RAW_IP) as writer:
+        found = rewrite(data, segment, segment.payload.replace(b"secret", b"xxxxxx"), REPLACED)
+        writer.packet(0, 0, found, len(found))
     output = subprocess.run(["tcpdump", "-nvvr", str(path)], capture_output=True, text=True, check=True).stdout
+    assert "198.51.100.7.1 > 10.0.0.2.2346" in output
     assert "(correct)" in output
     assert "incorrect" not in output
+    assert "bad cksum" not in output
     assert struct.unpack("=I", path.read_bytes()[:4]) == (0xA1B23C4D,)
