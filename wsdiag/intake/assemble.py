@@ -73,7 +73,7 @@ def transport_of(flow: Flow, clock: Callable[[float], float]) -> Transport:
 
 
 def opening_of(flow: Flow) -> Opening:
-    """What was seen of the opening. A client that goes on after its SYN was answered, even if the answer was not seen."""
+    """What was seen of the opening. A client that goes on after its SYN was answered, if unseen."""
     if flow.opening == "unanswered" and flow.client.ack is not None:
         return "established"
     return flow.opening

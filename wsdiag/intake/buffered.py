@@ -1,6 +1,16 @@
 """One buffer that a file or a stream is read through; what the bytes are is left to the capture readers."""
 
-from typing import BinaryIO
+from typing import Protocol
+
+GZIP_WINDOW = 31  # zlib's way to say "a gzip member"
+PACKED_STEP = 1 << 16  # packed bytes taken at a time
+
+
+class Readable(Protocol):
+    """What bytes are read from: a binary file, a pipe, or an unpacked gzip stream."""
+
+    def readinto(self, target: memoryview, /) -> int | None:
+        """Fill the front of `target`; the number of bytes, 0 at the end."""
 
 
 class Buffered:
@@ -11,7 +21,7 @@ class Buffered:
 
     __slots__ = ("capacity", "consumed", "data", "ended", "limit", "pos", "slack", "stream", "view")
 
-    def __init__(self, stream: BinaryIO, capacity: int, slack: int) -> None:
+    def __init__(self, stream: Readable, capacity: int, slack: int) -> None:
         self.stream = stream
         self.capacity = capacity
         self.slack = slack
@@ -31,7 +41,7 @@ class Buffered:
         got = False
         while not self.ended and self.limit < self.capacity:
             try:
-                size = self.stream.readinto(self.view[self.limit : self.capacity])  # type: ignore[attr-defined]
+                size = self.stream.readinto(self.view[self.limit : self.capacity])
             except (EOFError, OSError):  # a gzip file that is cut or damaged: what came before it stands
                 size = 0
             if not size:
@@ -56,27 +66,45 @@ class Buffered:
         self.capacity = max(self.capacity, size)
         self.view = memoryview(self.data)
 
-    def rest(self) -> "Rest":
-        """A stream of the bytes that were read and those that follow."""
-        return Rest(self)
+    def inflated(self) -> "Buffered":
+        """The same for what these bytes and those that follow are when they are unpacked as gzip."""
+        return Buffered(Inflated(self), self.capacity, self.slack)
 
 
-class Rest:
-    """The rest of a stream as a file object: first what a buffer holds, then the stream itself."""
+class Inflated:
+    """A gzip stream (RFC 1952) unpacked piece by piece, as far as it is whole; GzipFile drops the last piece."""
 
-    def __init__(self, buffered: Buffered) -> None:
-        self._buffered = buffered
+    def __init__(self, packed: Buffered) -> None:
+        from zlib import decompressobj
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
-        buffered = self._buffered
-        if buffered.pos < buffered.limit:
-            stop = buffered.limit if size < 0 else min(buffered.limit, buffered.pos + size)
-            data = bytes(buffered.data[buffered.pos : stop])
-            buffered.pos = stop
-            return data
-        return buffered.stream.read(size)
+        self._packed = packed
+        self._member = decompressobj(GZIP_WINDOW)
+        self._rest = b""
 
-    def seekable(self) -> bool:
-        """Never: the front is gone."""
-        return False
+    def readinto(self, target: memoryview) -> int:
+        """Fill the front of `target`; 0 at the end, which may be damage."""
+        from zlib import decompressobj, error
+
+        while True:
+            piece = self._rest or self._next()
+            if not piece:
+                return 0
+            try:
+                data = self._member.decompress(piece, len(target))
+            except error:
+                return 0
+            self._rest = self._member.unconsumed_tail
+            if self._member.eof:
+                self._rest = self._member.unused_data
+                self._member = decompressobj(GZIP_WINDOW)
+            if data:
+                target[: len(data)] = data
+                return len(data)
+
+    def _next(self) -> bytes:
+        packed = self._packed
+        if packed.pos >= packed.limit and not packed.fill(1):
+            return b""
+        piece = packed.peek(PACKED_STEP)
+        packed.pos += len(piece)
+        return piece

@@ -7,8 +7,9 @@ a second one for those that matter. What the segments add up to is left to `tcp`
 import struct
 from collections.abc import Callable
 from itertools import count
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
+from wsdiag.intake.buffered import Buffered, Readable
 from wsdiag.intake.link import ETHERNET, IPV4, IPV6, LINK_NAMES, LOOP, NULL, RAW, SLL, SLL2, UNREAD_LINKS
 from wsdiag.intake.tcp import ACK, FIN, RST, SYN, Flows
 from wsdiag.model import CaptureSummary, Note, WsdiagError
@@ -45,14 +46,10 @@ def is_capture(head: bytes) -> bool:
 
 def open_capture(stream: BinaryIO, source: str) -> "Capture":
     """Recognise a capture by its first bytes; `stream` need not be seekable. Raises WsdiagError("not-a-capture")."""
-    from wsdiag.intake.buffered import Buffered
-
-    buffered = Buffered(stream, CHUNK, SLACK)
+    buffered = Buffered(cast(Readable, stream), CHUNK, SLACK)
     buffered.fill(24)
     if buffered.peek(2) == GZIP:
-        from gzip import GzipFile
-
-        buffered = Buffered(GzipFile(fileobj=buffered.rest()), CHUNK, SLACK)  # type: ignore[arg-type]
+        buffered = buffered.inflated()
         buffered.fill(24)
     magic = buffered.peek(4)
     if magic == PCAPNG:
@@ -67,7 +64,7 @@ def open_capture(stream: BinaryIO, source: str) -> "Capture":
 class Capture:
     """A capture being read: `feed` gives its packets to an engine; the rest tells how it went."""
 
-    def __init__(self, buffered: "Buffered", source: str) -> None:
+    def __init__(self, buffered: Buffered, source: str) -> None:
         self.buffered = buffered
         self.source = source
         self.packets = 0
@@ -78,6 +75,7 @@ class Capture:
         self.notes: list[Note] = []
         self.key_logs: list[bytes] = []
         self.stamp: float = 0.0  # of the last packet
+        self.whole_packets = False  # True: every packet is handed to `flows.packet` as it is, which takes longer
 
     def clock(self, stamp: float) -> float:
         """Seconds since the epoch for a packet's stamp."""
@@ -102,7 +100,7 @@ class Capture:
 class Pcap(Capture):
     """The classic format: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html."""
 
-    def __init__(self, buffered: "Buffered", source: str) -> None:
+    def __init__(self, buffered: Buffered, source: str) -> None:
         super().__init__(buffered, source)
         head = bytes(buffered.peek(24))
         if len(head) < 24:
@@ -126,7 +124,7 @@ class Pcap(Capture):
         """Read all packets."""
         flows.clock = self.clock
         walk = self._walk if self.link in _LAYOUTS or self.link in (RAW, IPV4, IPV6, NULL, LOOP) else self._trudge
-        if self.extra:
+        if self.extra or self.whole_packets:
             walk = self._trudge
         buffered = self.buffered
         while True:
@@ -186,7 +184,7 @@ class Pcap(Capture):
         table_get, arrive, packet, read = flows.table.get, flows.arrive, flows.packet, flows.following.read
         number = self.packets
         limit -= 16
-        for number in count(number + 1):
+        for number in count(self.packets + 1):
             if pos > limit:
                 break
             size, kind, version, word, key, tail = first(buf, pos)
@@ -232,8 +230,9 @@ class Pcap(Capture):
                     begin = start + (buf[start + 12] >> 2 & 60)
                     if start + 20 <= begin <= stop and begin <= after:
                         arrive(
-                            half, key, stamp, number, seq, ack, buf[start + 13], buf[begin : stop if stop < after else after],
-                            stop - begin, buf[start - 16] << 8 | buf[start - 15],
+                            half, key, stamp, number, seq, ack, buf[start + 13],
+                            buf[begin : stop if stop < after else after], stop - begin,
+                            buf[start - 16] << 8 | buf[start - 15],
                         )  # fmt: skip
                         pos = after
                         continue
@@ -366,6 +365,3 @@ class Pcap(Capture):
             ):
                 return pos
         return -1
-
-
-from wsdiag.intake.buffered import Buffered  # noqa: E402

@@ -52,7 +52,7 @@ class Half:
         "start",
         "total",
         "was_reset",
-    )  # fmt: skip
+    )
 
     flow: "Flow"
     peer: "Half"
@@ -190,7 +190,7 @@ class Flow:
 def host_text(address: bytes) -> str:
     """An IPv4 or IPv6 address as text (RFC 5952); an IPv4-mapped one as IPv4."""
     if len(address) == 4:
-        return "%d.%d.%d.%d" % (*address,)  # three times as fast as the alternatives
+        return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
     from socket import AF_INET6, inet_ntop
 
     if address[:12] == b"\0" * 10 + b"\xff\xff":

@@ -233,7 +233,7 @@ class Following:
             self._set_aside(flow)
 
     def close(self) -> None:
-        """The capture is over: what was set aside is reported if its port is one of ours, or if there is little else."""
+        """The capture is over: what was set aside is reported if its port is one of ours, or there is little else."""
         small = self.seen <= FEW
         few = not self.emitted and small
         servers = set(self.hosts)

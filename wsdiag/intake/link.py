@@ -1,6 +1,6 @@
 """From a captured packet to its TCP segment: link headers, IP options and extension headers, tunnels, fragments.
 
-What the segments add up to is left to `tcp`; what cannot be read is counted by name in `Unread`, never dropped silently.
+What the segments add up to is left to `tcp`; what cannot be read is counted by name in `Unread`.
 """
 
 from collections import OrderedDict
@@ -77,7 +77,7 @@ class Unread:
 
 
 class Fragments:
-    """IP datagrams that came in pieces, put together again within bounds (RFC 791 section 3.2, RFC 8200 section 4.5)."""
+    """IP datagrams that came in pieces, joined again within bounds (RFC 791 section 3.2, RFC 8200 section 4.5)."""
 
     __slots__ = ("unread", "waiting")
 

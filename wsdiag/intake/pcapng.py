@@ -22,7 +22,7 @@ MAX_KEY_LOG = 1 << 20  # bytes of key logs that are kept
 class _Interface(NamedTuple):
     link: int
     snaplen: int
-    unit: float  # seconds for each tick of its clock
+    rate: int  # ticks of its clock in a second
     offset: int  # seconds to add
 
 
@@ -113,21 +113,22 @@ class Pcapng(Capture):
             return
         interface = self.interfaces[index]
         if ticks is not None:
-            self.stamp = ticks * interface.unit + interface.offset
+            seconds, rest = divmod(ticks, interface.rate)
+            self.stamp = seconds + interface.offset + rest / interface.rate
         self.bytes += size
         flows.packet(self.stamp, self.packets, interface.link, bytes(self.buffered.data[start : start + size]))
 
     def _interface(self, block: bytes) -> None:
         link, _, snaplen = struct.unpack_from(self.order + "HHI", block, 8)
-        unit, offset = 1e-6, 0
+        rate, offset = 1_000_000, 0
         for code, value in self._options(block, 16):
             if code == _IF_TSRESOL and value:
                 exponent = value[0] & 0x7F
-                unit = 2.0**-exponent if value[0] & 0x80 else 10.0**-exponent
+                rate = 2**exponent if value[0] & 0x80 else 10**exponent
             elif code == _IF_TSOFFSET and len(value) == 8:
                 offset = struct.unpack(self.order + "q", value)[0]
         if len(self.interfaces) < MAX_INTERFACES:
-            self.interfaces.append(_Interface(link, snaplen, unit, offset))
+            self.interfaces.append(_Interface(link, snaplen, rate, offset))
         if len(self.links) < 32:
             self.links.add(link)
 

@@ -8,6 +8,7 @@ acknowledgements prove them), and every buffer is bounded.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from wsdiag.intake.flow import Flow, Half
 from wsdiag.intake.follow import Following
@@ -28,6 +29,9 @@ SYN_COPIES = (
 GRAVES = 8192  # connections whose late packets are still recognised after they were handed on
 MAX_FLOWS = 32768  # connections followed at one time; then the oldest is handed on as it stands
 MAX_BUFFERED = 16 << 20  # bytes kept for all connections together; then the same
+
+# A direction that is followed; False: its packets are ignored; None: it was never seen.
+Known: TypeAlias = Half | Literal[False] | None
 
 
 class Flows:
@@ -52,7 +56,7 @@ class Flows:
         self.ports = ports
         self.following = following
         self.clock = clock  # turns a packet's stamp into seconds
-        self.table: dict[bytes, Half | bool] = {}
+        self.table: dict[bytes, Half | Literal[False]] = {}
         self.active: dict[Flow, None] = {}
         self.closing: deque[tuple[int, Flow]] = deque()
         self.refused: deque[Flow] = deque()
@@ -83,7 +87,7 @@ class Flows:
 
     def arrive(
         self,
-        half: Half | bool | None,
+        half: Known,
         key: bytes,
         stamp: float,
         number: int,
@@ -101,9 +105,8 @@ class Flows:
             seq = (seq + 1) & MASK
         elif half is None:
             half = self._open(key, stamp, number, flags)
-        if half is None or half is False:
+        if not half:
             return
-        assert isinstance(half, Half)
         half.number = number
         half.stamp = stamp
         half.seen = True
@@ -127,7 +130,7 @@ class Flows:
     def _synchronise(
         self,
         key: bytes,
-        half: Half | bool | None,
+        half: Known,
         stamp: float,
         number: int,
         seq: int,
@@ -136,18 +139,17 @@ class Flows:
         identity: int | None,
     ) -> Half | None:
         """A SYN: a new connection, a repetition, or the answer to one. Gives the half that sent it."""
-        if isinstance(half, Half):
+        if half:
             if half.isn is None and half.start is None and not half.flow.closed:
                 self._start(half, seq)  # packets that came before it, in the wrong order, are of this connection
             elif half.isn != seq:
                 self.finish(half.flow)
                 half = None
-        if half is None or half is False:
+        if not half:
             half = self._open(key, stamp, number, flags)
             if half is None:
                 return None
             self._start(half, seq)
-        assert isinstance(half, Half)
         flow = half.flow
         if flags & ACK:
             if flow.server is not half:
