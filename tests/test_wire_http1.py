@@ -50,7 +50,7 @@ def kinds(message: Request | Response) -> list[str]:
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", ["space-before-colon"]),
         (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", ["leading-space"]),
         (b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", ["obs-fold"]),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgr", []),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgr", ["cut-header"]),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r", []),
     ],
 )

@@ -16,6 +16,7 @@ from wsdiag.model import (
     Exchange,
     Flaw,
     Foreign,
+    Frame,
     ProxyHeader,
     Request,
     Response,
@@ -161,7 +162,7 @@ class _Reading:
         preface = http2.read_preface(self.data, self.at, stop, self.side)
         if preface is not None:
             self.add(preface)
-        found = http2.read_frames(self.data, self.at, stop, self.side)
+        found = http2.read_frames(self.data, self.at, stop, self.side, begun=preface is not None)
         if found is not None:
             self.add(found)
 
@@ -180,9 +181,15 @@ class _Reading:
         ahead = self.http_ahead(stop)
         stop = stop if ahead is None else ahead
         reader = FrameReader(self.side, everything=True, joined_late=True)
+        start = self.at
         self.run(reader, stop)
         self.cut(reader)
-        if reader.lost:
+        last = self.elements[-1]
+        if reader.lost and self.at > start and isinstance(last, Frame) and last.flaws[-1].kind == "looks-like-text":
+            # text is no frame here, where none was promised; it may be HTTP that is cut
+            del self.elements[-1]
+            self.at = last.span.start
+        if self.at == start:
             self.unknown(stop)
 
     def frames(self, deflate: DeflateParameters | None, *, joined_late: bool = False, sure: bool = True) -> None:
@@ -301,9 +308,11 @@ class _ClientReading(_Reading):
         data, side = self.data, self.side
         request = http1.read_request(data, self.at, limit, side)
         start = request.span.stop
-        size, flaws = http1.content_length(request.head, side)
+        size, flaws = http1.content_length(request.head, side) if request.head.complete else (None, ())
         body = None
-        if is_hixie(request):
+        if not request.head.complete:
+            pass  # what follows, if anything, is not known to be its body
+        elif is_hixie(request):
             body = http1.read_sized(data, start, limit, HIXIE_KEY_3, side)
         elif http1.is_chunked(request.head):
             body = http1.read_chunked(data, start, limit, side)

@@ -5,6 +5,7 @@ documents; where a check is only "likely", as many bytes as are there fit, but o
 """
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -107,16 +108,15 @@ def text(data: bytes) -> Identity | None:
 
 
 def _printable(data: bytes) -> str | None:
-    for cut in range(4):  # the end may be cut inside a character
-        try:
-            decoded = data[: len(data) - cut].decode()
-        except UnicodeDecodeError:
-            continue
-        plain = decoded.removesuffix("\x00")
-        for each in "\t\r\n\x1b\ufeff":
-            plain = plain.replace(each, " ")
-        return decoded if plain.isprintable() else None
-    return None
+    """The data as text when it is printable UTF-8, whose last character may be cut; a closing NUL is allowed."""
+    try:
+        decoded = getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return None
+    plain = decoded.removesuffix("\x00")
+    for each in "\t\r\n\x1b\ufeff":
+        plain = plain.replace(each, " ")
+    return decoded if plain and plain.isprintable() else None
 
 
 # --- Protocols that take more than a pattern -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ Flaws of a head:
 | bad-version | the version is not HTTP/ digit . digit |
 | bad-status | the status is not three digits (`status` is then 0, unless it is a number) |
 | cut-start-line | the evidence ends inside the start line (`status` is then 0 if its three digits were not seen) |
+| cut-header | the evidence ends inside a header line (it is not among the headers) |
 | no-colon | a header line without a colon (it is not among the headers) |
 | empty-name | a header line that begins with the colon |
 | bad-name | a header's name is no token |
@@ -29,7 +30,7 @@ Flaws of a head:
 | head-too-long | the head is longer than MAX_HEAD: only that much was read |
 | too-many-headers | more than MAX_HEADERS lines: only those were read |
 | bad-length | Content-Length is no number, or two of them differ |
-| bad-chunk | a chunk of the body has no readable size |
+| bad-chunk | a chunk of the body has no readable size; the body ends in front of it |
 | cut-body | the body ends before its announced length |
 """
 
@@ -152,7 +153,11 @@ def _headers(data: bytes, start: int, stop: int, side: Side, flaws: _Flaws) -> t
                 headers[-1] = _folded(headers[-1], line, side, flaws)
                 continue
             flaws.add("leading-space", line.start, line.start + 1)
-        header = _header(line, line_end >= 0, side, flaws)
+        if line_end < 0:  # the value may go on, so nothing may be said about it
+            if not any(flaw.kind == "head-too-long" for flaw in flaws.found):
+                flaws.add("cut-header", line.start, line.stop, line.text[:80])
+            continue
+        header = _header(line, side, flaws)
         if header is not None:
             headers.append(header)
     if at < stop and data[at:stop].strip(b"\r\n"):
@@ -171,12 +176,11 @@ def _folded(header: Header, line: _Line, side: Side, flaws: _Flaws) -> Header:
     return Header(header.name, Piece(joined, Span(side, header.value.span.start, stop)))
 
 
-def _header(line: _Line, whole: bool, side: Side, flaws: _Flaws) -> Header | None:
+def _header(line: _Line, side: Side, flaws: _Flaws) -> Header | None:
     raw_name, colon, raw_value = line.text.partition(":")
     start = line.start
     if not colon:
-        if whole:  # a name that the evidence cuts is no flaw
-            flaws.add("no-colon", start, start + len(line.text), line.text[:80])
+        flaws.add("no-colon", start, start + len(line.text), line.text[:80])
         return None
     name = raw_name.strip(" \t")
     name_start = start + len(raw_name) - len(raw_name.lstrip(" \t"))
@@ -333,7 +337,7 @@ def read_chunked(data: bytes, start: int, stop: int, side: Side) -> Body:
         line_end = data.find(b"\n", at, min(stop, at + MAX_CONTENT))
         if line_end < 0:
             if stop - at >= MAX_CONTENT:
-                return Body(at, bytes(content), (Flaw("bad-chunk", Span(side, at, at + 1)),))
+                return Body(at, bytes(content), (Flaw("bad-chunk", Span(side, at, at)),))
             return Body(stop, bytes(content), (Flaw("cut-body", Span(side, stop, stop)),), None)
         text = data[at:line_end].split(b";", 1)[0].strip()
         try:
@@ -341,7 +345,7 @@ def read_chunked(data: bytes, start: int, stop: int, side: Side) -> Body:
         except ValueError:
             size = -1
         if size < 0:
-            return Body(at, bytes(content), (Flaw("bad-chunk", Span(side, at, line_end), text[:80].decode("latin-1")),))
+            return Body(at, bytes(content), (Flaw("bad-chunk", Span(side, at, at), text[:80].decode("latin-1")),))
         at = line_end + 1
         if not size:
             break

@@ -41,8 +41,11 @@ def is_settings(data: bytes, start: int, stop: int) -> bool:
     return size % 6 == 0 and size <= 6 * MAX_SETTINGS
 
 
-def read_frames(data: bytes, start: int, stop: int, side: Side) -> Http2Frames | None:
-    """The frames from `start` on, up to what is no frame; None when there is none."""
+def read_frames(data: bytes, start: int, stop: int, side: Side, *, begun: bool = False) -> Http2Frames | None:
+    """The frames from `start` on, up to what is no frame; None when there is none.
+
+    `begun`: that HTTP/2 is spoken is known, so a single cut frame's head is one as well (`frames` is then 0).
+    """
     reading = _Frames()
     at = start
     while stop - at >= 9:
@@ -55,9 +58,9 @@ def read_frames(data: bytes, start: int, stop: int, side: Side) -> Http2Frames |
             reading.frame(kind, flags, data[at + 9 : end] if kind != DATA else b"")
         reading.count += 1
         at = min(end, stop)
-    if 0 < stop - at < 9 and reading.count:
+    if 0 < stop - at < 9 and (reading.count or begun):
         at = stop  # a frame whose head is cut
-    if not reading.count:
+    if at == start:
         return None
     return Http2Frames(
         Span(side, start, at), reading.count, tuple(reading.settings), tuple(reading.lists), tuple(reading.errors)

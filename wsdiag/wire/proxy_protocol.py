@@ -7,6 +7,7 @@ from wsdiag.model import Endpoint, ProxyHeader, Side, Span
 
 SIGNATURE_1 = b"PROXY "
 SIGNATURE_2 = b"\r\n\r\n\x00\r\nQUIT\n"
+MIN_2 = 5  # bytes of its signature that no other protocol begins with
 MAX_LINE = 107  # section 2.1: the longest version 1 line, its CRLF included
 FIXED_2 = 16  # section 2.2: signature, command, family, length
 _ADDRESS_SIZES = {1: 4, 2: 16}  # AF_INET, AF_INET6
@@ -16,7 +17,8 @@ def read(data: bytes, start: int, stop: int, side: Side) -> ProxyHeader | None:
     """The header at `start`, at most to `stop`; None when there is none."""
     if data.startswith(SIGNATURE_1, start, stop):
         return _read_1(data, start, stop, side)
-    if data.startswith(SIGNATURE_2, start, stop):
+    size = stop - start
+    if data.startswith(SIGNATURE_2, start, stop) or (MIN_2 <= size < 12 and SIGNATURE_2.startswith(data[start:stop])):
         return _read_2(data, start, stop, side)
     return None
 

@@ -108,6 +108,11 @@ def read(data: bytes, start: int, stop: int, side: Side) -> list[TlsElement]:
             group_start, encrypted = start, kind == APPLICATION_DATA
         records += 1
         start = end
+    if 0 < stop - start < 3 and (elements or records) and data[start] in range(CHANGE_CIPHER_SPEC, HEARTBEAT + 1):
+        if not records:
+            group_start, encrypted = start, data[start] == APPLICATION_DATA
+        records += 1  # a record whose first bytes are all there is
+        start = stop
     close_group()
     return elements
 
