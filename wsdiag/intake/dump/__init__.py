@@ -2,9 +2,10 @@
 is left to `wsdiag.wire`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from wsdiag.intake.dump.arrays import read_array, read_sized
+from wsdiag.intake.dump.dissection import only_payloads, read_dissection
 from wsdiag.intake.dump.encodings import (
     count_replaced,
     read_base32,
@@ -23,10 +24,11 @@ from wsdiag.intake.dump.lists import read_list
 from wsdiag.intake.dump.nodata import read_no_data
 from wsdiag.intake.dump.packets import join_packets
 from wsdiag.intake.dump.plausible import FRAMES, weight
+from wsdiag.intake.dump.prefilter import candidates
 from wsdiag.intake.dump.quoted import read_escaped, read_quoted, read_whole
 from wsdiag.intake.dump.runs import read_introduced, read_prefixed, read_run
 from wsdiag.intake.dump.strace import read_call
-from wsdiag.model import LogLine, Origin, WsdiagError
+from wsdiag.model import LogLine, Note, Origin, WsdiagError
 
 __all__ = ["Dump", "decode_dump", "find_dumps"]
 
@@ -39,6 +41,7 @@ def _grid(text: Text, line: int, column: int, strict: bool) -> Dump | None:
 
 # In the order of preference where two begin at the same place.
 _NOTATIONS: tuple[Reader, ...] = (
+    read_dissection,
     _grid,
     read_no_data,
     read_list,
@@ -66,7 +69,23 @@ _ENCODINGS: tuple[Reader, ...] = (
 def find_dumps(lines: Sequence[LogLine]) -> list[Dump]:
     """All dumps inside arbitrary text, in order."""
     text = Text(lines)
-    return _joined(_find(text, range(len(lines)), _NOTATIONS + _ENCODINGS, strict=True), strict=True)
+    found = _joined(_find(text, candidates(lines), _NOTATIONS + _ENCODINGS, strict=True), strict=True)
+    return found or _nothing_else(text)
+
+
+# A paste that is a dump and nothing else is short; a long one is a log.
+_SHORT_PASTE = 200
+
+
+def _nothing_else(text: Text) -> list[Dump]:
+    """The dumps of a paste in which nothing else stands: no other reading of it is left, so any bytes will do."""
+    if not 0 < len(text) <= _SHORT_PASTE or sum(len(line.text) for line in text.lines) > 1 << 16:
+        return []
+    found = _find(text, range(len(text)), _NOTATIONS, strict=False)
+    size = sum(len(text[index].strip()) for index in range(len(text)))
+    if not found or min(len(dump.data) for dump in found) < _FEWEST_BYTES or _covered(text, found) < 0.9 * size:
+        return []
+    return _joined(found, strict=False)
 
 
 def decode_dump(text: str, source: str) -> list[Dump]:
@@ -81,7 +100,38 @@ def decode_dump(text: str, source: str) -> list[Dump]:
         found = max(readings, key=lambda reading: _covered(pasted, reading))
     if not found:
         raise WsdiagError("no-dump-found", source=source)
-    return _joined(found, strict=False)
+    left = _left_over(pasted, found)
+    joined = _joined(found, strict=False)
+    if left:
+        note = Note("dump-dropped", {"characters": len(left), "text": left[:MOST_QUOTED]})
+        joined[0] = joined[0]._replace(notes=(*joined[0].notes, note))
+    return joined
+
+
+# Characters of dropped text that are quoted.
+MOST_QUOTED = 60
+
+
+def _left_over(text: Text, dumps: list[Dump]) -> str:
+    """The text around the dumps that was not read as bytes, white space and punctuation apart."""
+    pieces: list[str] = []
+    line = column = 0
+    for dump in sorted(dumps, key=lambda each: (each.first, each.start)):
+        if (dump.first, dump.start) >= (line, column):
+            pieces += _between(text, line, column, dump.first, dump.start)
+        if (dump.last, dump.stop) > (line, column):
+            line, column = dump.last, dump.stop
+    if line < len(text):
+        pieces += _between(text, line, column, len(text) - 1, len(text[len(text) - 1]))
+    left = " ".join(piece for piece in pieces if any(char.isalnum() for char in piece))
+    return left.strip()
+
+
+def _between(text: Text, line: int, column: int, last: int, stop: int) -> list[str]:
+    if line == last:
+        return [text[line][column:stop].strip()]
+    middle = [text[index].strip() for index in range(line + 1, last)]
+    return [text[line][column:].strip(), *middle, text[last][:stop].strip()]
 
 
 def _covered(text: Text, dumps: list[Dump]) -> int:
@@ -122,17 +172,17 @@ def _alone(text: Text, dump: Dump) -> bool:
 
 def _joined(dumps: list[Dump], strict: bool) -> list[Dump]:
     """The dumps with packets, followed streams and system calls put together."""
-    dumps = [count_replaced(unpacked(dump)) for dump in dumps]
+    dumps = [count_replaced(unpacked(dump)) for dump in only_payloads(dumps)]
     if len(dumps) == 1 and len(dumps[0].data) < 40 and dumps[0].notation != "strace":
         return dumps
     return join_follow(join_calls(join_packets(dumps), strict))
 
 
-def _find(text: Text, candidates: Sequence[int], readers: tuple[Reader, ...], strict: bool) -> list[Dump]:
+def _find(text: Text, wanted: Iterable[int], readers: tuple[Reader, ...], strict: bool) -> list[Dump]:
     """Run the readers over the candidate lines; a reader's next find on a line is kept until it is passed."""
     dumps: list[Dump] = []
     line = column = 0
-    for candidate in candidates:
+    for candidate in wanted:
         if candidate < line:
             continue
         if candidate > line:

@@ -25,14 +25,14 @@ class Plain(NamedTuple):
 
 
 def escaped_twice(literal: str) -> bool:
-    """True when the escapes were escaped again, as a literal inside JSON is: `\\\\x16`, `\\\\r\\\\n`, and none is single."""
+    """True when the escapes were escaped again, as a literal inside JSON is, and none is single."""
     twice = 0
     for match in rx(r"\\(.)").finditer(literal):
         if match.group(1) == "\\":
             twice += (
                 rx(r"x[0-9a-fA-F]{2}|u00[0-9a-fA-F]{2}|r\\\\n|[0-3][0-7]{2}").match(literal, match.end()) is not None
             )
-        elif match.group(1) in "xurn01234567":
+        elif match.group(1) not in "\"'/":
             return False
     return twice > 0
 

@@ -26,6 +26,10 @@ from wsdiag.model import Gap, Note
 MOST_SQUEEZED = 1 << 22
 # Rows of one dump may be torn apart by this many foreign lines (a soft wrap, another program's line).
 MOST_FOREIGN = 2
+# The form is decided on this many rows, so that numbers in a log cost little; then the rest is read in that form.
+FIRST_ROWS = 6
+# Offsets further apart than this are no neighbours; so many of them are a column of numbers, not a dump.
+FAR_APART, MOST_UNEVEN = 0x1000, 64
 # Labels on one line that are tried as the row's offset: prefixes hold numbers too.
 MOST_LABELS = 8
 
@@ -77,13 +81,21 @@ def read_grid(text: Text, line: int, strict: bool) -> Dump | None:
     for row in _rows_at(text, line):
         if row.style in seen:
             continue
-        block = _block(text, row)
+        seen.add(row.style)
+        block = _block(text, row, FIRST_ROWS)
         solution = _solve(block)
         if solution is None:
             continue
+        if len(block.rows) == FIRST_ROWS and solution.good > 1:
+            whole = _block(text, row, len(text))
+            longer = _fit(whole, solution.form, solution.base)
+            if longer is not None:
+                block, solution = whole, longer._replace(rival=solution.rival)
         dump = _dump(text, block, solution, strict)
         if dump is not None and (best is None or solution.good > best[0]):
             best = (solution.good, dump)
+            if solution.good == len(block.rows) > 1:
+                break
     return best[1] if best else None
 
 
@@ -104,11 +116,12 @@ def _rows_at(text: Text, line: int) -> list[Row]:
     return rows
 
 
-def _block(text: Text, first: Row) -> Block:
-    """Collect the rows after the first: same style, growing offsets, the offset at the same place."""
+def _block(text: Text, first: Row, most: int) -> Block:
+    """Collect at most `most` rows from the first on: same style, growing offsets, the offset at the same place."""
     rows, squeezed, end, last, foreign, star = [first], set[int](), "", first.line, 0, False
     index = first.line + 1
-    while index < len(text) and foreign <= MOST_FOREIGN:
+    uneven = 0
+    while index < len(text) and foreign <= MOST_FOREIGN and len(rows) < most and uneven <= MOST_UNEVEN:
         row = _next_row(text, index, rows[-1], torn=foreign > 0)
         body = text.body(index).strip() if row is None else ""
         index += 1
@@ -127,6 +140,7 @@ def _block(text: Text, first: Row) -> Block:
         if star:
             squeezed.add(len(rows) - 1)
             star = False
+        uneven += int(row.label, 16) - int(rows[-1].label, 16) > FAR_APART and len(rows) - 1 not in squeezed
         rows.append(row)
         last, foreign = row.line, 0
     return Block(rows, end, frozenset(squeezed), last)
@@ -289,7 +303,8 @@ def _choose(
     if form.words and len(found[0].data) > 1:
         for count in reversed(most):
             data = b"".join(cell.data[::-1] for cell in found[:count])
-            if fits_gutter(rest[found[count - 1].stop :], data):
+            gutter = rest[found[count - 1].stop :]
+            if gutter[:2] in ("  ", " |", " >", "|", "\t") and fits_gutter(gutter, data):
                 return found[:count], sums[count - 1]
     if gutter_column is not None:
         most = [count for count in most if found[count - 1].stop <= gutter_column] or most

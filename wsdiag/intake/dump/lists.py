@@ -4,6 +4,7 @@ one line or many; hex without brackets is left to `runs`, quoted text to `quoted
 
 from typing import NamedTuple
 
+from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Note
@@ -63,6 +64,8 @@ class _List(NamedTuple):
 def read_list(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first list of bytes from this column on."""
     content = text[line]
+    if is_dissection(text, line):
+        return None
     for match in rx(_OPENER).finditer(content, column):
         kind = match.lastgroup or ""
         closer = _CLOSERS[match.group() if kind == "bracket" else kind]

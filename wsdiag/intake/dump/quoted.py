@@ -4,6 +4,7 @@ nginx and Apache write into their access logs; system calls are left to `strace`
 
 from typing import NamedTuple
 
+from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
@@ -31,6 +32,8 @@ class _Literal(NamedTuple):
 def read_quoted(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first string literal from this column on that is taken for bytes."""
     content = text[line]
+    if is_dissection(text, line):
+        return None
     if strict and "\\" not in content and rx(r"\bb[\"']|<<\"").search(content) is None:
         return None
     at = column
@@ -140,8 +143,10 @@ def _read(inner: str, literal: _Literal, strict: bool) -> tuple[Plain | None, st
                 [Note("dump-ambiguous", {"chosen": "hex", "rejected": "text"})],
             )
     if escaped_twice(inner):
-        inner = inner.replace("\\\\", "\\")
-        notes.append(Note("dump-escaped-twice"))
+        once = inner.replace("\\\\", "\\")
+        if not is_bytes or weight(unescape(once).data) >= FRAMES:
+            inner = once
+            notes.append(Note("dump-escaped-twice"))
     plain = unescape(inner, code_points=not is_bytes and literal.quote != '"')
     if not is_bytes:
         plain = _as_binary(inner, plain, notes)
@@ -203,7 +208,7 @@ _HEAD_FIRST = r"\b(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|HTTP/1\.[01]) "
 def read_escaped(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Escapes without quotes: `\\x16\\x03\\x01` in prose, or a request with `\\r\\n` on one line."""
     content = text[line]
-    if "\\" not in content:
+    if "\\" not in content or is_dissection(text, line):
         return None
     head = _escaped_head(text, line, column) if rx(r"\\n").search(content) else None
     for match in rx(_ESCAPES_FIRST).finditer(content, column):
@@ -251,6 +256,9 @@ def _escaped(text: Text, line: int, start: int, inner: str, strict: bool) -> Dum
         inner = inner[: inner.rindex("\\")]
         cut = True
         notes.append(Note("dump-odd-nibble"))
+    if not cut and text[line][stop : stop + 1].isspace() and "\\" in text[line][stop:]:
+        cut = True  # a blank may be the text's or the bytes' own
+        notes.append(cut_note(None))
     plain = unescape(inner)
     if plain.escapes < 2 or (strict and weight(plain.data) < FRAMES):
         return None

@@ -4,6 +4,7 @@
 
 import re
 
+from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
@@ -37,6 +38,8 @@ _FEWEST_DIGITS = 8
 def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first run of hex from this column on that is taken for bytes."""
     content = text[line]
+    if is_dissection(text, line):
+        return None
     for match in rx(_RUN).finditer(content, column):
         found = _run(text, line, match, strict)
         if found is not None:
@@ -191,7 +194,7 @@ def _groups_count(text: Text, line: int, match: re.Match[str], data: bytes, toke
     trusted, introduced = _introduction(text[line], match.start())
     known = weight(data)
     if introduced and (known > NOTHING or (trusted and len(data) not in (*_HASHES, 6, 8))):
-        return len(data) >= 2
+        return len(data) >= 4 or (trusted and known >= FRAMES)
     if known == KNOWN:
         return len(tokens) >= _FEWEST_GROUPS or (" " in match.group() and len(tokens) >= 4 and len(tokens[0]) == 2)
     alone = not text.body(line)[: match.start()].strip() or text.body(line).strip() == match.group().strip()
@@ -312,10 +315,10 @@ def _plain_counts(text: Text, line: int, start: int, data: bytes, more_lines: in
     if known == KNOWN:
         return len(data) * 2 >= _FEWEST_DIGITS
     trusted, introduced = _introduction(text[line], start)
-    if introduced and known >= TEXT:
+    if introduced and known >= TEXT and len(data) >= 4:
         return True
     if trusted:
-        return len(data) >= 2 and len(data) not in _HASHES
+        return len(data) >= 4 and len(data) not in _HASHES
     alone = not text.body(line).rstrip(" \t.…\"'")[: -2 * len(data) or None].strip(" \t\"'") if not more_lines else True
     if known == FRAMES:
         return alone and len(data) not in _HASHES and len(data) >= 6
