@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsdiag import diagnose
 from wsdiag.model import Finding, NextStep, Note, WsdiagError
 from wsdiag.render.words import FIELDS, GROUPS, LANGUAGES, MAX_VALUE_LENGTH, _read, fill, language, words
 from wsdiag.rules import catalogue
@@ -110,7 +111,7 @@ def test_both_languages_say_the_same_things(group: str) -> None:
 @pytest.mark.parametrize("group", [*CAUSE_GROUPS, "steps", "notes", "errors", "explain"])
 def test_chinese_is_chinese(group: str) -> None:
     for key, text in texts("zh_CN", group).items():
-        if key.endswith(".like"):
+        if key.endswith((".like", ".wrong", ".right")):
             continue
         assert HAN.search(text), key
         assert not re.search(r"[\u4e00-\u9fff][,;!?]|[,;!?][\u4e00-\u9fff]", text), f"half-width punctuation: {key}"
@@ -260,3 +261,31 @@ def test_an_unknown_language_is_the_callers_fault(option: str | None, environ: d
     with pytest.raises(WsdiagError) as caught:
         language(option, environ)
     assert caught.value.name == "unknown-language"
+
+
+EXAMPLES = [
+    (name, kind, row[kind])
+    for name, row in _read("en", "explain").items()
+    for kind in ("wrong", "right")
+    if kind in row
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "example"), EXAMPLES, ids=lambda each: each if len(each) < 60 else "")
+def test_the_examples_of_the_pages_are_what_they_say(name: str, kind: str, example: str) -> None:
+    report = diagnose(example.replace("\\n", "\n"))
+    if kind == "wrong":
+        assert report.primary == name
+    else:
+        assert report.verdict != "faulty"
+        assert name not in [finding.name for finding in report.findings]
+
+
+def test_every_cause_is_explained_with_the_same_examples_in_both_languages() -> None:
+    english, chinese = _read("en", "explain"), _read("zh_CN", "explain")
+    assert {name for name in english if name} == set(catalogue())
+    for name, row in english.items():
+        if name:
+            assert row["means"]
+            assert row["happens"]
+            assert (row.get("wrong"), row.get("right")) == (chinese[name].get("wrong"), chinese[name].get("right"))
