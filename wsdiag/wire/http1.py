@@ -50,6 +50,8 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _LEADING = re.compile(rb"[\r\n \t]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ODD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+# as nearly all headers are
+_PLAIN_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*[^\r\n \t])\r\n")
 _VERSION = re.compile(r"HTTP/\d\.\d")
 _LAST_VERSION = re.compile(r"HTTP/\S*", re.IGNORECASE)
 
@@ -140,9 +142,19 @@ def _headers(data: bytes, start: int, stop: int, side: Side, flaws: _Flaws) -> t
     """The headers from `start` to `stop`, and whether all lines were read."""
     headers: list[Header] = []
     at = start
+    text = data[start:stop].decode("latin-1")
+    make = tuple.__new__  # the records' own constructors cost three times as much
     for _ in range(MAX_HEADERS):
         if at >= stop:
             return tuple(headers), True
+        plain = _PLAIN_HEADER.match(text, at - start)
+        if plain is not None:
+            name, value = plain.groups()
+            at, begin = start + plain.end(), start + plain.start(2)
+            name_span = make(Span, (side, start + plain.start(), start + plain.end(1)))
+            value_span = make(Span, (side, begin, begin + len(value)))
+            headers.append(make(Header, (make(Piece, (name, name_span)), make(Piece, (value, value_span)))))
+            continue
         line_end = data.find(b"\n", at, stop)
         line = _line(data, at, line_end, stop, side, flaws)
         at = line.stop
