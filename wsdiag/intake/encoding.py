@@ -28,7 +28,8 @@ def unicode_encoding(head: bytes) -> str | None:
     """The encoding that a byte order mark (or the zero bytes of UTF-16) names; None: read it as UTF-8."""
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in head:
+        # Without a zero byte there is no blank and no line end in it: two stray bytes, not a mark.
         return "utf-16"
     sample = head[:512]
     if len(sample) >= 8 and b"\0" in sample:
