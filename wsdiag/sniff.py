@@ -20,6 +20,7 @@ from wsdiag.model import (
     Input,
     Note,
     Report,
+    Value,
     Verdict,
     WsdiagError,
 )
@@ -92,12 +93,14 @@ def sniff(asked: Asked, console: Console) -> int:
                 stack.enter_context(stream)
             from wsdiag.intake.capture import open_capture
 
+            if asked.write is not None and asked.read == "-":
+                raise WsdiagError("save-needs-file")
             survey = Survey(ports, asked.read, diagnose_connection, run.emit, each=run.each, keys=run.keys)
-            if asked.write is not None:
-                raise WsdiagError("save-needs-live")
             reading = survey.read(open_capture(stream, asked.read), run.progress(stream))
             notes = (*reading.notes, *_unmatched(survey))
             run.finish(Input(asked.read, "capture", notes), reading)
+            if asked.write is not None:
+                _share(asked, asked.read, asked.write, run, ports)
         else:
             _live(asked, run, ports)
     return run.deliver()
@@ -238,6 +241,23 @@ def _address(endpoint: Endpoint) -> str:
     return f"[{endpoint.host}]:{endpoint.port}" if ":" in endpoint.host else f"{endpoint.host}:{endpoint.port}"
 
 
+def _share(asked: Asked, source: str, path: str, run: "_Run", ports: frozenset[int] | None) -> None:
+    """Write the capture anew for passing on, without its secrets (unless they are to be revealed)."""
+    from pathlib import Path
+
+    from wsdiag.inputs import opened
+    from wsdiag.intake.save import create
+    from wsdiag.share import share
+
+    if path != "-" and Path(path).exists() and Path(path).samefile(source):
+        raise WsdiagError("same-file", path=path)
+    shared = share(lambda: opened(source), source, lambda link: create(path, link), ports, reveal=asked.reveal)
+    form = "shared" if not asked.reveal else "copied"
+    cut: dict[str, Value] = {"cut": shared.cut} if shared.cut else {}
+    text = run.console.words.text("sniff", f"save.{form}", packets=shared.packets, path=path, **cut)
+    _teller(asked, run.console)(text)
+
+
 def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
     """Capture from an interface until Ctrl-C, the duration or the count ends it."""
     from wsdiag.intake.live import open_live
@@ -246,6 +266,10 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
     tell = _teller(asked, console)
     with open_live(asked.interface, tuple(sorted(asked.ports))) as live:
         saving = live.secure(asked.write)
+        if live.user is not None:
+            tell(words.text("sniff", "live.user", user=live.user))
+        elif live.root_kept:
+            tell(words.text("sniff", "live.root-kept"))
         watched = words.text("sniff", "live.every-port")
         if asked.ports:
             watched = words.text("sniff", "live.ports", ports=", ".join(map(str, sorted(asked.ports))))

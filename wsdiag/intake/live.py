@@ -61,6 +61,8 @@ class Live:
         self._source = source
         self.link = source.link
         self.interface = source.interface
+        self.user: str | None = None  # whom the process became
+        self.root_kept = False  # it could not give up root, as the package would have been out of reach
 
     def __enter__(self) -> "Live":
         return self
@@ -77,12 +79,11 @@ class Live:
         root (a key log, an output file) is opened ahead of this call.
         """
         user = unprivileged_user()
-        if user is not None and user.invoking:
-            drop_privileges(user)
-            return create(path, self.link) if path is not None else None
-        writer = create(path, self.link) if path is not None else None
-        drop_privileges(user)
-        return writer
+        later = user is not None and user.invoking
+        writer = create(path, self.link) if path is not None and not later else None
+        self.user = drop_privileges(user)
+        self.root_kept = user is not None and self.user is None
+        return create(path, self.link) if path is not None and later else writer
 
     def run(
         self,
