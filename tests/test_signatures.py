@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from wsdiag.model import LogLine, Origin
-from wsdiag.rules import catalogue, reported
+from wsdiag.rules import catalogue, reported, tables
 from wsdiag.rules.decide import DECISIONS
-from wsdiag.rules.reported import Reported, Signature
+from wsdiag.rules.reported import Reported
+from wsdiag.rules.tables import Signature
 
-SIGNATURES = reported.load()
+SIGNATURES = tables.load()
 CERTAINTIES = ("certain", "likely", "possible", None)
 KEYS = {
     "rule", "candidates", "symptom", "fact", "decide", "literal", "pattern", "near", "unless", "within", "certainty",
@@ -36,19 +37,21 @@ def name_of(signature: Signature) -> str:
 each_signature = pytest.mark.parametrize("signature", SIGNATURES, ids=name_of)
 
 
-def tables() -> list[tuple[Path, dict[str, object]]]:
+def whole_tables() -> list[tuple[Path, dict[str, object]]]:
     """Every table, read as a whole."""
-    return [(path, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(reported.FOLDER.glob("*.toml"))]
+    return [(path, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(tables.FOLDER.glob("*.toml"))]
 
 
 def test_the_index_reads_the_same_literals_as_a_toml_reader() -> None:
     """The tables are split as text, to spare parsing them; that must not lose or change a signature."""
-    whole = [(table["program"], row["literal"]) for _, table in tables() for row in table["signature"]]  # type: ignore[attr-defined]
+    whole = [(table["program"], row["literal"]) for _, table in whole_tables() for row in table["signature"]]  # type: ignore[attr-defined]
     assert [(signature.program, signature.literal) for signature in SIGNATURES] == whole
-    assert [entry.literal for entry in reported._index()] == [literal for _, literal in whole]
+    assert [entry.literal for entry in tables.index()] == [literal for _, literal in whole]
 
 
-@pytest.mark.parametrize(("path", "table"), tables(), ids=lambda each: each.stem if isinstance(each, Path) else "")
+@pytest.mark.parametrize(
+    ("path", "table"), whole_tables(), ids=lambda each: each.stem if isinstance(each, Path) else ""
+)
 def test_no_key_is_misspelt(path: Path, table: dict[str, object]) -> None:
     """A key that nobody reads is a mistake."""
     rows = table["signature"]
@@ -94,7 +97,9 @@ def test_every_example_is_found_by_its_signature(order: int) -> None:
     for example in signature.examples:
         assert signature.literal in example
         lines = lines_of(example)
-        assert any(list(reported._matches(order, lines, position)) for position in range(len(lines))), example
+        assert any(list(reported._matches(order, reported._Text(lines), position)) for position in range(len(lines))), (
+            example
+        )
 
 
 @each_signature
@@ -109,11 +114,11 @@ def may_stand_beside(mine: Signature, other: Reported) -> bool:
     if other.kind == "fact" or mine.kind == "fact":
         return True
     weaker = other.signature.weaker_than
-    if reported.ANY_CAUSE in weaker or mine.name in weaker or other.name in mine.weaker_than:
+    if tables.ANY_CAUSE in weaker or mine.name in weaker or other.name in mine.weaker_than:
         return True
     same = {mine.name, *(candidate.name for candidate in mine.candidates)}
     theirs = {other.name, *(candidate.name for candidate in other.hit.candidates)}
-    return bool(same & theirs) or reported.ANY_CAUSE in mine.weaker_than
+    return bool(same & theirs) or tables.ANY_CAUSE in mine.weaker_than
 
 
 @each_signature

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from wsdiag.rules import reported
+from wsdiag.rules import tables
 
 ORDINARY = (
     '127.0.0.1 - - [22/Nov/2026:11:16:{0:02} +0000] "GET /api/v1/items/{1} HTTP/1.1" 200 {2} "-" "Mozilla/5.0 (X11)"',
@@ -31,10 +31,10 @@ def write_log(path: Path, size: int, share: float) -> None:
     """A log of about `size` bytes; its lines that matter also go to a file of their own beside it."""
     chance = random.Random(7)
     # Wordings that are judged by their neighbours would be judged otherwise where the lines between are left out.
-    by_neighbours = {each.literal for each in reported.load() if each.near or each.unless}
+    by_neighbours = {each.literal for each in tables.load() if each.near or each.unless}
     telling = [
         example
-        for signature in reported.load()
+        for signature in tables.load()
         if signature.program in WHOSE and signature.kind == "rule" and signature.literal not in by_neighbours
         for example in signature.examples
         if "\n" not in example
@@ -86,7 +86,7 @@ def main() -> None:
         log = Path(folder) / "big.log"
         literals = Path(folder) / "literals"
         write_log(log, options.megabytes * 1_000_000, options.share)
-        literals.write_text("\n".join(reported.literals()) + "\n")
+        literals.write_text("\n".join(tables.literals()) + "\n")
         wsdiag = [sys.executable, "-m", "wsdiag", "diagnose", "--format", "json"]
         commands = {
             "wsdiag": [*wsdiag, str(log)],
@@ -102,7 +102,7 @@ def main() -> None:
                 if name not in best or taken[0] < best[name][0]:
                     best[name] = taken
         size = log.stat().st_size / 1e6
-        print(f"{size:.0f} MB, {len(reported.literals())} literals, best of {options.rounds}")
+        print(f"{size:.0f} MB, {len(tables.literals())} literals, best of {options.rounds}")
         for name, (seconds, memory, _) in best.items():
             ratio = best["wsdiag"][0] / seconds
             print(f"{name:8} {seconds:7.3f} s {size / seconds:7.0f} MB/s {memory:6.0f} MB   wsdiag/{name} {ratio:.2f}")

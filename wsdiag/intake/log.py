@@ -11,13 +11,15 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from wsdiag.intake.encoding import clean, decode, decode_lines, lines_of, unicode_encoding
 from wsdiag.model import LogLine, Note, Origin
-from wsdiag.rules import reported
+from wsdiag.rules import tables
 
 # A text up to this size is read whole and every line of it is kept; of a larger one only the lines that matter.
 SMALL = 1 << 20
 CHUNK = 256 << 10  # stays in a processor's cache, which is worth a third of the time
 # Searching releases the interpreter's lock: two threads search while the first one counts lines.
 THREADS = 2
+# RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
+AUTOMATON_BYTES = 32 << 20
 # A kept line is at most this long (around what was found in it): no wording and no useful dump is longer.
 LONGEST_LINE = 64 * 1024
 LEAD = 4 * 1024
@@ -169,7 +171,7 @@ def _blocks(stream: BinaryIO, named: str | None) -> Iterator[bytes]:
 @cache
 def _neighbours() -> Mapping[bytes, tuple[int, int]]:
     """How many lines before and after a line with this literal belong to it: as far as its signatures look."""
-    found = reported.reaches()
+    found = tables.reaches()
     return {
         literal.encode(): (max(AROUND[0], before), max(AROUND[1], after)) for literal, (before, after) in found.items()
     }
@@ -183,11 +185,11 @@ def _searcher() -> Any:
     except ImportError:  # pragma: no cover - a system without the wheel
         return None
     options = re2.Options()
-    options.max_mem = reported.AUTOMATON_BYTES
+    options.max_mem = AUTOMATON_BYTES
     options.never_capture = True
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
-    literals = sorted((literal.encode() for literal in reported.literals()), key=len, reverse=True)
+    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
     return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
 
 
@@ -244,7 +246,7 @@ def _search(chunk: _Chunk) -> _Searched:
 @cache
 def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
     """The same for Python's own engine."""
-    literals = sorted((literal.encode() for literal in reported.literals()), key=len, reverse=True)
+    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
     markers = [marker.replace(b"(?m)^", b"(?:^|\n)").replace(b"\r?$", b"") for marker in MARKERS]
     return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
 

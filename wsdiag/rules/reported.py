@@ -1,23 +1,17 @@
-"""What programs and people reported: finds the wordings of `signatures/*.toml` in lines of text and turns each into a
-hit on a cause; reading the text is left to the intake, ranking the hits to `diagnose`.
-
-The tables are data (their format is told in signatures/README.md). Start-up is kept cheap: a table's text is only
-split at its signatures, and a signature is parsed when its literal occurs in the evidence.
+"""What programs and people reported: finds the wordings of the tables in lines of text and turns each into a hit on a
+cause. The tables are read by `tables`, the text by the intake; ranking the hits is left to `diagnose`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from wsdiag.model import NO_VALUES, Candidate, Certainty, Hit, LineSpan, LogLine, Value, Values
+from wsdiag.model import Hit, LineSpan, LogLine, Value
 from wsdiag.rules.decide import DECISIONS
 from wsdiag.rules.status import cause_of_status
+from wsdiag.rules.tables import ANY_CAUSE, Kind, Signature, index, signature_at
 
-Kind: TypeAlias = Literal["rule", "candidates", "symptom", "fact"]
-
-FOLDER = Path(__file__).parent.parent / "signatures"
 # Up to this many characters the literals are looked for with `in`, one after the other (30 ms for 600 of them in 256
 # KiB); beyond that all at once with RE2, whose import and compilation cost 15 ms.
 FEW_CHARACTERS = 128 * 1024
@@ -28,39 +22,10 @@ LEAD = 4 * 1024
 MATCHES_PER_LINE = 200
 # RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
 AUTOMATON_BYTES = 32 << 20
-# `near` and `unless` look at this many lines when the table does not say.
-WITHIN = 8
-ANY_CAUSE = "*"  # in `weaker_than`: every other signature is stronger
 
 _NUMBERS = frozenset(
     {"port", "status", "code", "size", "number", "limit", "opcode", "alert", "count", "line", "pid", "version_number"}
 )
-
-
-class Signature(NamedTuple):
-    """One wording, as its table says it.
-
-    `name` is the cause, the fact, "status" where the captured status decides, or empty where `decide` calculates it.
-    """
-
-    program: str
-    kind: Kind
-    name: str
-    literal: str
-    pattern: str = ""
-    near: str = ""
-    unless: str = ""
-    within: int = WITHIN
-    decide: str = ""
-    certainty: Certainty | None = None
-    variant: str = ""
-    values: Values = NO_VALUES
-    candidates: tuple[Candidate, ...] = ()
-    next_steps: tuple[str, ...] = ()
-    weaker_than: tuple[str, ...] = ()
-    source: str = ""
-    examples: tuple[str, ...] = ()
-    counterexamples: tuple[str, ...] = ()
 
 
 class Reported(NamedTuple):
@@ -70,14 +35,6 @@ class Reported(NamedTuple):
     hit: Hit
     name: str
     kind: Kind
-
-
-class _Entry(NamedTuple):
-    """A signature that is not parsed yet: the table's program line, the block's text and its literal."""
-
-    table: str
-    block: str
-    literal: str
 
 
 class _Match(NamedTuple):
@@ -90,120 +47,6 @@ class _Match(NamedTuple):
     stop: int
     order: int
     found: Reported
-
-
-# --- The tables ------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _index() -> tuple[_Entry, ...]:
-    """Every signature of every table, unparsed, in the order of the files' names."""
-    entries = []
-    for path in sorted(FOLDER.glob("*.toml")):
-        head, *blocks = path.read_text(encoding="utf-8").split("[[signature]]\n")
-        entries += [_Entry(head, block, _literal_of(block)) for block in blocks]
-    return tuple(entries)
-
-
-def _literal_of(block: str) -> str:
-    """The literal of a signature's block, read without parsing the rest: `literal = ` and a string on one line.
-
-    Importing tomllib costs as much as reading all tables so; it is needed for rare escapes only.
-    """
-    start = 0 if block.startswith("literal = ") else block.index("\nliteral = ") + 1
-    line = block[start : block.index("\n", start)].removeprefix("literal = ")
-    quotes = line[0] * 3 if line.startswith(line[0] * 3) else line[0]
-    size = len(quotes)
-    if quotes[0] == "'" or "\\" not in line:
-        return line[size : line.index(quotes, size)]
-    text = line[size : line.rindex(quotes)]
-    if not text.replace("\\\\", "").replace('\\"', "").count("\\"):
-        return text.replace('\\"', '"').replace("\\\\", "\\")
-    import tomllib
-
-    return str(tomllib.loads(f"literal = {line}")["literal"])
-
-
-@cache
-def _signature(position: int) -> Signature:
-    """The signature at that place of the index, parsed."""
-    import tomllib
-
-    entry = _index()[position]
-    table = tomllib.loads(f"{entry.table}\n[signature]\n{entry.block}")
-    return _read(str(table.get("program", "")), table["signature"])
-
-
-def _read(program: str, row: Mapping[str, Any]) -> Signature:
-    """A table's row as a record."""
-    kind: Kind = next(
-        (each for each in ("fact", "symptom", "rule") if each in row),
-        "candidates",
-    )
-    candidates = tuple(
-        Candidate(each)
-        if isinstance(each, str)
-        else Candidate(each["name"], each.get("variant", ""), each.get("values", NO_VALUES))
-        for each in row.get("candidates", ())
-    )
-    name = row.get(kind, "") if kind != "candidates" else candidates[0].name if candidates else ""
-    return Signature(
-        program,
-        "rule" if "decide" in row else kind,
-        name,
-        row["literal"],
-        row.get("pattern", ""),
-        row.get("near", ""),
-        row.get("unless", ""),
-        row.get("within", WITHIN),
-        row.get("decide", ""),
-        row.get("certainty"),
-        row.get("variant", ""),
-        row.get("values", NO_VALUES),
-        candidates,
-        tuple(row.get("next", ())),
-        tuple(row.get("weaker_than", ())),
-        row.get("source", ""),
-        tuple(row.get("examples", ())),
-        tuple(row.get("counterexamples", ())),
-    )
-
-
-def load() -> tuple[Signature, ...]:
-    """Every signature of every table, parsed; `find` does not need that, it parses what it meets."""
-    return tuple(_signature(position) for position in range(len(_index())))
-
-
-@cache
-def literals() -> tuple[str, ...]:
-    """The literals of all signatures, each once: what a big log is searched for."""
-    return tuple(dict.fromkeys(entry.literal for entry in _index()))
-
-
-@cache
-def reaches() -> Mapping[str, tuple[int, int]]:
-    """Each literal with how many lines before and after it its signatures look (`near`, `unless`).
-
-    A literal reaches as far as any that it contains or that contains it: of two at one place only one is found first.
-    """
-    own: dict[str, tuple[int, int]] = {}
-    for entry in _index():
-        before = after = 0
-        if "\nnear = " in entry.block or "\nunless = " in entry.block:
-            _, found, rest = entry.block.partition("\nwithin = ")
-            within = int(rest.split(None, 1)[0]) if found else WITHIN
-            before, after = (0, within) if within > 0 else (-within, 0)
-        known = own.get(entry.literal, (0, 0))
-        own[entry.literal] = max(known[0], before), max(known[1], after)
-    far = {literal: reach for literal, reach in own.items() if reach != (0, 0)}
-    for literal, (before, after) in far.items():
-        for other in own:
-            if other in literal or literal in other:
-                own[other] = max(own[other][0], before), max(own[other][1], after)
-    return own
-
-
-# --- Searching -------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -227,10 +70,10 @@ def _automaton() -> tuple[Any, tuple[int, ...]] | None:
     options.max_mem = AUTOMATON_BYTES
     options.log_errors = False
     found = re2.Set.SearchSet(options)
-    for entry in _index():
+    for entry in index():
         found.Add(re2.escape(entry.literal))
     found.Compile()
-    return found, tuple(range(len(_index())))
+    return found, tuple(range(len(index())))
 
 
 def find(lines: Sequence[LogLine]) -> Iterator[Reported]:
@@ -239,10 +82,11 @@ def find(lines: Sequence[LogLine]) -> Iterator[Reported]:
     Lines whose numbers are consecutive are neighbours for `near` and `unless`; a stronger signature hides the weaker
     ones that match the same characters.
     """
+    text = _Text(lines)
     for position, entries in _occurrences(lines):
         matches: list[_Match] = []
         for entry in entries:
-            matches += _matches(entry, lines, position)
+            matches += _matches(entry, text, position)
         yield from (match.found for match in _strongest(matches))
 
 
@@ -262,7 +106,7 @@ def _occurrences(lines: Sequence[LogLine]) -> Iterator[tuple[int, list[int]]]:
     for line in lines:
         starts.append(starts[-1] + len(line.text) + 1)
     by_line: dict[int, list[int]] = {}
-    for number, entry in enumerate(_index()):
+    for number, entry in enumerate(index()):
         start = text.find(entry.literal)
         while start >= 0:
             position = bisect_right(starts, start) - 1
@@ -272,21 +116,77 @@ def _occurrences(lines: Sequence[LogLine]) -> Iterator[tuple[int, list[int]]]:
         yield position, by_line[position]
 
 
-def _matches(order: int, lines: Sequence[LogLine], position: int) -> Iterator[_Match]:
+class _Text:
+    """The lines, and what `near` and `unless` found in them: no line is searched twice for the same pattern."""
+
+    __slots__ = ("known", "lines")
+
+    def __init__(self, lines: Sequence[LogLine]) -> None:
+        self.lines = lines
+        self.known: dict[tuple[str, int], dict[str, str] | None] = {}
+
+    def allows(self, signature: Signature, position: int, start: int) -> dict[str, str] | None:
+        """What `near` captures; None when `near` or `unless` forbids the match at the character `start`."""
+        if not signature.near and not signature.unless:
+            return {}
+        around = self.around(signature, position)
+        if signature.unless and self.first(signature.unless, position, start, around) is not None:
+            return None
+        return self.first(signature.near, position, start, around) if signature.near else {}
+
+    def around(self, signature: Signature, position: int) -> list[int]:
+        """The neighbours that `within` reaches, up to the next line that holds the same literal.
+
+        They are counted by line number, because of a big log only the interesting lines are kept.
+        """
+        here = self.lines[position].origin
+        found = []
+        step = 1 if signature.within > 0 else -1
+        other = position + step
+        while 0 <= other < len(self.lines):
+            text, origin = self.lines[other]
+            distance = abs(origin.line - here.line) if origin.line and here.line else abs(other - position)
+            if origin.source != here.source or distance > abs(signature.within):
+                break
+            if step > 0 and signature.literal in text:
+                break
+            found.append(other)
+            other += step
+        return found
+
+    def first(self, pattern: str, position: int, start: int, around: list[int]) -> dict[str, str] | None:
+        """The captures of the first of the lines that the pattern is found in; None when it is in none."""
+        here = _captures(pattern, self.lines[position].text[max(0, start - LEAD) : start + REACH])
+        if here is not None:
+            return here
+        for other in around:
+            key = pattern, other
+            if key not in self.known:
+                self.known[key] = _captures(pattern, self.lines[other].text[:REACH])
+            captured = self.known[key]
+            if captured is not None:
+                return captured
+        return None
+
+
+def _captures(pattern: str, text: str) -> dict[str, str] | None:
+    """What the pattern captures where it is found first; None when it is not found."""
+    match = _compile(pattern).search(text)
+    if match is None:
+        return None
+    return {name: value for name, value in match.groupdict().items() if value is not None}
+
+
+def _matches(order: int, text: _Text, position: int) -> Iterator[_Match]:
     """The places of the line where the signature at that place of the index holds."""
-    signature, line = _signature(order), lines[position]
-    groups: dict[str, str] = {}
+    signature, line = signature_at(order), text.lines[position]
+    around: dict[str, str] | None = None
     for start, stop, captured in _places(signature, line.text):
-        if signature.near or signature.unless:
-            around = _around(signature, lines, position)
-            if signature.unless and _search(signature.unless, around) is not None:
+        if around is None:  # the same for all of them
+            around = text.allows(signature, position, start)
+            if around is None:
                 return
-            if signature.near:
-                near = _search(signature.near, around)
-                if near is None:
-                    return
-                groups = near
-        found = _reported(signature, LineSpan(line.origin, start, stop, line.text), {**groups, **captured})
+        found = _reported(signature, LineSpan(line.origin, start, stop, line.text), {**around, **captured})
         if found is not None:
             yield _Match(start, stop, order, found)
 
@@ -311,37 +211,6 @@ def _places(signature: Signature, text: str) -> Iterator[tuple[int, int, dict[st
             yield literal, done, {}
             count += 1
         literal = text.find(signature.literal, done)
-
-
-def _around(signature: Signature, lines: Sequence[LogLine], position: int) -> list[str]:
-    """The line and its neighbours that `within` reaches, up to the next line that holds the same literal.
-
-    Neighbours are counted by line number, because of a big log only the interesting lines are kept.
-    """
-    here = lines[position].origin
-    texts = [lines[position].text[:REACH]]
-    step = 1 if signature.within > 0 else -1
-    reach = abs(signature.within)
-    other = position + step
-    while 0 <= other < len(lines):
-        origin = lines[other].origin
-        distance = abs(origin.line - here.line) if origin.line and here.line else abs(other - position)
-        text = lines[other].text
-        if origin.source != here.source or distance > reach or (step > 0 and signature.literal in text):
-            break
-        texts.append(text[:REACH])
-        other += step
-    return texts
-
-
-def _search(pattern: str, texts: Iterable[str]) -> dict[str, str] | None:
-    """The captures of the first text that the pattern is found in; None when it is in none."""
-    compiled = _compile(pattern)
-    for text in texts:
-        match = compiled.search(text)
-        if match is not None:
-            return {name: value for name, value in match.groupdict().items() if value is not None}
-    return None
 
 
 def _reported(signature: Signature, span: LineSpan, captured: Mapping[str, str]) -> Reported | None:
