@@ -23,7 +23,7 @@ from wsdiag.intake.dump.join import join_calls, join_follow
 from wsdiag.intake.dump.lists import read_list
 from wsdiag.intake.dump.nodata import read_no_data
 from wsdiag.intake.dump.packets import join_packets
-from wsdiag.intake.dump.plausible import FRAMES, weight
+from wsdiag.intake.dump.plausible import FRAMES, KNOWN, weight
 from wsdiag.intake.dump.prefilter import candidates
 from wsdiag.intake.dump.quoted import read_escaped, read_quoted, read_whole
 from wsdiag.intake.dump.runs import read_introduced, read_prefixed, read_run
@@ -36,7 +36,8 @@ Reader = Callable[[Text, int, int, bool], Dump | None]
 
 
 def _grid(text: Text, line: int, column: int, strict: bool) -> Dump | None:
-    return read_grid(text, line, strict) if column == 0 else None
+    found = read_grid(text, line, strict)
+    return found if found is not None and found.start >= column else None
 
 
 # In the order of preference where two begin at the same place.
@@ -90,14 +91,23 @@ def _nothing_else(text: Text) -> list[Dump]:
 
 def decode_dump(text: str, source: str) -> list[Dump]:
     """The dumps in a text of which the user says that it is one; raises "no-dump-found" when nothing can be bytes."""
-    lines = [LogLine(line, Origin(source, number)) for number, line in enumerate(text.splitlines(), 1)]
+    # str.splitlines() would take U+0085 and form feeds for line ends, which are bytes here.
+    split = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = [LogLine(line, Origin(source, number)) for number, line in enumerate(split, 1)]
     pasted = Text(lines)
     everything = range(len(lines))
+    certain = [
+        dump
+        for dump in _find(pasted, everything, _NOTATIONS + _ENCODINGS, strict=True)
+        if dump.data and (weight(dump.data) == KNOWN or not dump.notation.endswith("-escapes"))
+    ]
     found = _wanted(pasted, _find(pasted, everything, _NOTATIONS, strict=False))
-    if all(_bare(dump) or _unquoted(pasted, dump) for dump in found):
+    if certain and all(_overlaps(dump, certain) or (_bare(dump) and not _alone(pasted, dump)) for dump in found):
+        found = certain
+    if _may_be_longer(pasted, found, bool(certain)):
         whole = read_whole(pasted)
         readings = [found, [whole] if whole else [], _find(pasted, everything, _ENCODINGS, strict=False)]
-        found = max(readings, key=lambda reading: _covered(pasted, reading))
+        found = max(readings, key=lambda reading: (_covered(pasted, reading), -len(reading)))
     if not found:
         raise WsdiagError("no-dump-found", source=source)
     left = _left_over(pasted, found)
@@ -132,6 +142,20 @@ def _between(text: Text, line: int, column: int, last: int, stop: int) -> list[s
         return [text[line][column:stop].strip()]
     middle = [text[index].strip() for index in range(line + 1, last)]
     return [text[line][column:].strip(), *middle, text[last][:stop].strip()]
+
+
+def _may_be_longer(text: Text, found: list[Dump], certain: bool) -> bool:
+    """True when only pieces of one dump may have been found: hex digits in base64, escapes up to a blank."""
+    if found and _unquoted(text, found[0]) and not text[found[0].first][: found[0].start].strip():
+        return True
+    return not certain and all(_bare(dump) or _unquoted(text, dump) for dump in found)
+
+
+def _overlaps(dump: Dump, others: list[Dump]) -> bool:
+    return any(
+        (other.first, other.start) < (dump.last, dump.stop) and (dump.first, dump.start) < (other.last, other.stop)
+        for other in others
+    )
 
 
 def _covered(text: Text, dumps: list[Dump]) -> int:

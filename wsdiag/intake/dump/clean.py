@@ -24,11 +24,29 @@ def clean(line: str) -> str:
     """The line with ASCII where a look-alike stood, without invisible characters, HTML entities resolved."""
     if not line.isascii():
         line = line.translate(_TABLE)
+    if line.startswith('{"log":"'):
+        line = _docker(line)
     if "&" in line and _ENTITY.search(line):
         from html import unescape
 
         line = _ENTITY.sub(lambda match: unescape(match.group()).replace("\xa0", " "), line)
     return line
+
+
+_DOCKER = r"\{\"log\":\"((?:[^\"\\]|\\.)*+)\",\"stream\":\"std"
+
+
+def _docker(line: str) -> str:
+    """The message in a line of Docker's json-file log."""
+    match = re.match(_DOCKER, line)
+    if match is None:
+        return line
+    from json import loads
+
+    try:
+        return str(loads(f'"{match.group(1)}"')).rstrip("\r\n")
+    except ValueError:
+        return line
 
 
 @cache

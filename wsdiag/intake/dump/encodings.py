@@ -35,6 +35,8 @@ def read_base64(text: Text, line: int, column: int, strict: bool) -> Dump | None
             last += 1
             content = text[last]
             stop = content.index(more.group()) + len(more.group())
+        if strict and rx(r"(?i)Sec-WebSocket-(?:Key|Accept)\W{1,4}$").search(text[line][: match.start()]):
+            continue
         decoded = _base64("".join(pieces))
         content = text[line]
         if decoded is None:
@@ -218,11 +220,13 @@ def read_caret(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     start = len(content) - len(body)
     if column <= start and (body.endswith(("^M", "^M$")) or (not strict and body.endswith("$"))):
         return _cat_lines(text, line, start, strict)
-    for match in rx(rf"{_CARET}(?:{_CARET}|[!-~])*+").finditer(content, column):
+    for match in rx(rf"{_CARET}(?:{_CARET}|[!#-~])*+").finditer(content, column):
         if len(rx(_CARET).findall(match.group())) < (2 if strict else 1):
             continue
         first = match.start() if strict else min(match.start(), len(content) - len(content.lstrip()))
-        whole = content[first:].rstrip() if not strict and column == 0 else match.group()
+        if content[match.start() - 1 : match.start()] == '"':  # Apache's log
+            first = match.start()
+        whole = content[first:].rstrip() if not strict and column == 0 and first < match.start() else match.group()
         whole = whole[:-1] if whole.endswith("$") and not strict and "^" in whole else whole
         data = _carets(whole)
         if weight(data) >= FRAMES or not strict:
@@ -297,6 +301,10 @@ def read_glyphs(text: Text, line: int, column: int, strict: bool) -> Dump | None
     return inline(text, line, match.start(), match.start() + len(shown), data, "mojibake", notes, lossy=lost > 0)
 
 
+# A line with so many U+FFFD was bytes before somebody decoded it as text; fewer are a name in the wrong encoding.
+_MOST_REPLACED = 4
+
+
 def read_raw(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Bytes that were printed as they were: control characters in the line, and U+FFFD where bytes were lost."""
     content = text.lines[line].text
@@ -305,6 +313,13 @@ def read_raw(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     )
     if match is None and not strict and column == 0 and rx(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]").search(content):
         match = rx(r".*").match(content)
+    if match is None and content.count(chr(REPLACEMENT)) >= _MOST_REPLACED:
+        count = content.count(chr(REPLACEMENT), column)
+        at = content.find(chr(REPLACEMENT), column)
+        if not count:
+            return None
+        notes: tuple[Note, ...] = (Note("dump-replaced", {"count": count}),)
+        return inline(text, line, at, len(content), b"", "raw-text", notes, lossy=True)
     if match is None:
         return None
     shown = match.group()

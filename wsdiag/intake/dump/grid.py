@@ -448,7 +448,7 @@ def _acceptable(block: Block, solution: Solution, data: bytes, shown: bool, stri
     if shown:
         return True
     if not strict:
-        return proven or not int(first.label, solution.base) or len(first.label) >= 8
+        return proven or not int(first.label, solution.base) or first.style != ""
     if not proven:
         # One row, no gutter: offset zero, and bytes that are something.
         return len(first.label) >= 4 and not int(first.label, 16) and weight(data) > NOTHING and len(data) >= 4

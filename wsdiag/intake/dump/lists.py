@@ -33,6 +33,7 @@ _NAMED = (
     (r"(?:bytearray|bytes)\(\[?$", "python-list"),
     (r"\barray\([\"'][bB][\"'], ?$", "python-array"),
     (r"\[\](?:byte|uint8)\(?$", "go-bytes"),
+    (r"\[\](?:byte|uint8) len: (?P<size>\d+), cap: \d+, ?$", "go-bytes"),
     (r"\bnew (?:byte|sbyte)\[\d*\] ?$", "java-array"),
     (r"\bbyte\[(?P<size>\d*)\] ?$", "java-array"),
     (r"(?:\bchar|\buint8_t|\bu8|\bBYTE|\bu?int8_t) \w{1,64}\[(?P<size>\d*)\] ?(?:PROGMEM )?= ?$", "c-array"),
@@ -119,6 +120,9 @@ def _scan(text: Text, line: int, column: int, closer: str, spaced: bool) -> _Lis
             if not after and index + 1 < len(text) and text.body(index + 1).strip().startswith(closer):
                 last, closed = index + 1, True
                 stop = text[last].index(closer) + len(closer)
+            elif _property(after) and closer in after:
+                closed = True
+                stop = content.index(closer, found.end()) + len(closer)
             elif closed:
                 stop = content.index(closer, found.end()) + len(closer)
             return _List(hexes, numbers, False, indexed, rows, last, stop, closed, missing, quoted, separators)

@@ -15,9 +15,9 @@ _FORMS = (
     (r"<memory at 0x[0-9a-fA-F]+>", "python-memoryview"),
     (r"<(?:_io\.BytesIO|bytearray_iterator|bytes_iterator) object at 0x[0-9a-fA-F]+>", "python-object"),
     (r"\[object (?:ArrayBuffer|Blob|Uint8Array|MessageEvent)\]", "javascript-object"),
-    (r"ArrayBuffer\(\d+\)(?! ?[\[{])", "javascript-object"),
+    (r"(?<!buffer: )\bArrayBuffer\(\d+\)(?! ?[\[{])", "javascript-object"),
     (r"Uint8Array\(\d+\)(?! ?[\[{])", "javascript-object"),
-    (r"\[\](?:uint8|byte) len: \d+, cap: \d+(?!, ?\[)", "go-slice"),
+    (r"\[\](?:uint8|byte) len: \d++, cap: \d++(?!, ?\[)", "go-slice"),
     (r"(?<!\()\bSystem\.Byte\[\]", "dotnet-array"),
     (r"\bBlob \{ ?size: \d+, type: '[^']*' ?\}", "javascript-object"),
 )

@@ -49,6 +49,11 @@ def weight(data: bytes) -> int:
     return NOTHING
 
 
+def begins(data: bytes) -> bool:
+    """True when the very first bytes are those of a protocol that this tool is about."""
+    return data.startswith(_STARTS)
+
+
 def tiles_frames(data: bytes) -> bool:
     """True when WebSocket frames (RFC 6455 section 5.2) with a legal opcode fill the bytes, the last one maybe cut."""
     at, seen = 0, 0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
-from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
+from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, begins, weight
 from wsdiag.model import Note
 
 # `b'`, `b"`, `bytearray(b'`, `@"`, `$'`, `<<"`; a quote inside a word (don't) opens nothing.
@@ -182,9 +182,15 @@ def _as_binary(inner: str, plain: Plain, notes: list[Note]) -> Plain:
     return Plain(binary, plain.escapes, plain.replaced, True) if control else plain
 
 
+def _holds_head(data: bytes) -> bool:
+    return rx(_HEAD_FIRST).search(data[:4096].decode("latin-1")) is not None
+
+
 def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, is_bytes: bool, strict: bool) -> bool:
     """True when a literal is taken for bytes: known, or bytes by its prefix, or (not strict) with any escape."""
     known = weight(plain.data)
+    if known == KNOWN and not is_bytes and not begins(plain.data) and _holds_head(plain.data):
+        return False  # "received GET / HTTP/1.1": the bytes begin later
     if known == KNOWN:
         return is_bytes or plain.escapes > 0 or not strict
     if not strict:
@@ -199,8 +205,12 @@ def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, 
 
 
 _ESCAPES_FIRST = (
-    r"\\{1,2}x[0-9a-fA-F]{2}(?:\\{1,2}(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
-    r"|\\{1,2}[0-3][0-7]{2}(?:\\{1,2}(?:[0-3][0-7]{2}|[abefnrtv0'\"\\])|[!-\[\]-~])*+"
+    r"\\x[0-9a-fA-F]{2}(?:\\(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'\"\\])|[!#-\[\]-~])*+"
+    r"|\\[0-3][0-7]{2}(?:\\(?:[0-3][0-7]{2}|[abefnrtv0'\"\\])|[!#-\[\]-~])*+"
+)
+_TWICE_FIRST = (
+    r"\\\\x[0-9a-fA-F]{2}(?:\\\\(?:x[0-9a-fA-F]{2}|[0-7]{3}|[abefnrtv0'])|\\\\\\\\|[!#-\[\]-~])*+"
+    r"|\\\\[0-3][0-7]{2}(?:\\\\(?:[0-3][0-7]{2}|[abefnrtv0'])|\\\\\\\\|[!#-\[\]-~])*+"
 )
 _HEAD_FIRST = r"\b(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|HTTP/1\.[01]) "
 
@@ -211,7 +221,7 @@ def read_escaped(text: Text, line: int, column: int, strict: bool) -> Dump | Non
     if "\\" not in content or is_dissection(text, line):
         return None
     head = _escaped_head(text, line, column) if rx(r"\\n").search(content) else None
-    for match in rx(_ESCAPES_FIRST).finditer(content, column):
+    for match in rx(f"{_TWICE_FIRST}|{_ESCAPES_FIRST}").finditer(content, column):
         if head is not None and head.start <= match.start():
             return head
         inner = match.group()

@@ -12,7 +12,9 @@ from wsdiag.model import Note
 _GROUP = r"(?:0[xX])?[0-9a-fA-F]{2,}+(?![0-9A-Za-z])"
 # The groups of one run have one kind of separator between them: "2024-11-22 12:18:34" is no run.
 _SEPARATORS = (r"[ \t]{1,4}(?:[-|][ \t])?", r" ?: ?", r"[ \t]?[,;][ \t]?", "-", r"\.", "_", r"\|")
-_RUN = rf"(?<![0-9A-Za-z\\%&#=]){_GROUP}(?:{'|'.join(f'(?:{each}{_GROUP})++' for each in _SEPARATORS)})?"
+_MORE = "|".join(f"(?:{each}{_GROUP})++" for each in _SEPARATORS)
+# Not inside a word, an escape or quoted-printable; `hex=4745…` is meant, though.
+_RUN = rf"(?:(?<![0-9A-Za-z\\%&#=])|(?<=[a-z]=)(?=[0-9a-fA-F]{{8}})){_GROUP}(?:{_MORE})?"
 _GLUED_PREFIXES = r"(?:0[xX][0-9a-fA-F]{2}){2,}"  # Tomcat: [0x160x030x01…]
 # A word that says that hex follows. The first group is trusted with any bytes, the others with none of a hash's size.
 _INTRODUCED = (
@@ -58,6 +60,8 @@ def read_introduced(text: Text, line: int, column: int, strict: bool) -> Dump | 
         group = 1 if match.group(1) else 2
         digits = match.group(group)
         stop = match.end()
+        if rx(r"[ \t]+[0-9a-fA-F]{2,}+(?![0-9A-Za-z])").match(content, stop):
+            continue  # groups with blanks between them
         if content[stop : stop + 1].isalnum():
             digits = _unglue(digits, content[stop : stop + 16])
             stop = match.start(group) + len(digits)
