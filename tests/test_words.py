@@ -200,6 +200,19 @@ def test_notes_errors_and_steps_have_words(lang: str) -> None:
     assert not sorted(missing)
 
 
+def test_the_first_way_that_can_be_said_is_said() -> None:
+    template = "Nothing listens on [[{host} port {port}|port {port}|this port]]"
+    assert fill(template, {"host": "a", "port": 1}) == "Nothing listens on a port 1"
+    assert fill(template, {"port": 1}) == "Nothing listens on port 1"
+    assert fill(template, {}) == "Nothing listens on this port"
+
+
+def test_chinese_and_latin_letters_keep_their_distance() -> None:
+    assert fill("端口[[ {port} ]]已占用", {}) == "端口已占用"
+    assert fill("Key[[ `{key}` ]]不是", {}) == "Key 不是"
+    assert fill("路径[[ {path} ]]（404）", {"path": "/a"}) == "路径 /a（404）"
+
+
 def test_unknown_values_drop_their_part_only() -> None:
     template = "The listener[[ on port {port}]] is declared[[ `{scheme}://`]]"
     assert fill(template, {"port": 2346}) == "The listener on port 2346 is declared"

@@ -42,6 +42,8 @@ TERMS = {
 # A value longer than this drowns the sentence around it; the whole of it stays in the evidence and in the JSON report.
 MAX_VALUE_LENGTH = 160
 UNKNOWN = "…"
+# Chinese punctuation brings its own room.
+_ROOMY = frozenset("，。；：？！）”、（“")
 
 _FOLDER = Path(__file__).parent.parent / "words"
 # The files are TOML of which only this much is used: tables, and strings `'''…'''` that end their line. Reading that
@@ -161,16 +163,39 @@ class Words:
 def fill(template: str, values: Mapping[str, Value]) -> str:
     """The template with its values: `{name}` is a value, `[[…]]` a part that is dropped when it holds an unknown value.
 
-    An empty string counts as unknown. A value that is missing outside `[[…]]` is shown as "…". Values are cleaned, cut
-    to `MAX_VALUE_LENGTH`, and never looked at again, whatever braces or brackets they hold.
+    `[[one|other]]` is the first of the ways to say it whose values are all known. An empty string counts as unknown. A
+    value that is missing outside `[[…]]` is shown as "…". Values are cleaned, cut to `MAX_VALUE_LENGTH`, and never
+    looked at again, whatever braces or brackets they hold.
     """
     shown = {name: text for name, value in values.items() if (text := _shown(value))}
-    parts = []
+    filled = ""
     for position, part in enumerate(_OPTIONAL.split(template)):
-        if position % 2 and any(name not in shown for name in _VALUE.findall(part)):
-            continue
-        parts.append(_VALUE.sub(lambda match: shown.get(match[1], UNKNOWN), part))
-    return "".join(parts)
+        ways = part.split("|") if position % 2 else [part]
+        for way in ways:
+            if position % 2 == 0 or all(name in shown for name in _VALUE.findall(way)):
+                filled = _joined(filled, _VALUE.sub(lambda match: shown.get(match[1], UNKNOWN), way))
+                break
+    return filled
+
+
+def _joined(left: str, right: str) -> str:
+    """Two parts of a sentence, with one blank where Chinese meets other letters and none beside its punctuation."""
+    if not left or not right:
+        return left + right
+    last, first = left[-1], right[0]
+    if last == " " and (first == " " or first in _ROOMY):
+        return left.rstrip(" ") + right
+    if (_is_han(last) and _is_latin(first)) or (_is_latin(last) and _is_han(first)):
+        return f"{left} {right}"
+    return left + right
+
+
+def _is_han(char: str) -> bool:
+    return "\u4e00" <= char <= "\u9fff"
+
+
+def _is_latin(char: str) -> bool:
+    return char == "`" or (char.isascii() and char.isalnum())
 
 
 def _shown(value: Value) -> str:
