@@ -495,7 +495,8 @@ def _early_frame(exchange: Exchange) -> Frame | None:
         if not isinstance(element, Frame):
             continue
         if response is None:
-            return element if exchange.server or whole_server_silence(exchange) else None
+            seen = bool(exchange.server) and server.ending != "cut"
+            return element if seen or whole_server_silence(exchange) else None
         if response.status != 101:
             return element
         sent, answered = client.origin_at(element.span.start), server.origin_at(response.span.start)
