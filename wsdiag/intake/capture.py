@@ -16,7 +16,7 @@ from wsdiag.model import CaptureSummary, Note, WsdiagError
 
 CHUNK = 1 << 18  # bytes read at a time; larger reads fault fresh pages in and are slower
 SLACK = 256  # bytes behind the buffer's end, so that headers may be unpacked before their length is checked
-MAX_PACKET = 1 << 24  # a record that claims more is corrupt; libpcap's limit is 256 KiB, USB captures' 128 MiB
+MAX_PACKET = 1 << 20  # a record that claims more is corrupt: libpcap takes 256 KiB of a packet at most
 RESYNC = 1 << 20  # bytes searched for the next plausible record after a corrupt one
 MAX_RESYNCS = 16  # a file with more corrupt places is no capture any more
 MAX_STEP = 86400 * 30  # seconds between two records that are believed to be neighbours
@@ -181,7 +181,7 @@ class Pcap(Capture):
         mask, tcp, udp = self._words
         link, ip = self.link, self._ip
         begin4, begin6 = 16 + ip + 20, 16 + ip + 40
-        table_get, arrive, packet, read = flows.table.get, flows.arrive, flows.packet, flows.following.read
+        table_get, arrive, packet = flows.table.get, flows.arrive, flows.packet
         number = self.packets
         limit -= 16
         for number in count(self.packets + 1):
@@ -218,7 +218,7 @@ class Pcap(Capture):
                                 half.numbers.append(number)
                                 half.room -= stop - begin
                                 if half.room < 0:
-                                    read(half)
+                                    half.read_batch()
                                 pos = after
                                 continue
                     elif half is False and not tail & syn:
@@ -263,7 +263,7 @@ class Pcap(Capture):
                             half.numbers.append(number)
                             half.room -= stop - begin
                             if half.room < 0:
-                                read(half)
+                                half.read_batch()
                             pos = after
                             continue
                     if start + 20 <= begin <= stop and begin <= after:

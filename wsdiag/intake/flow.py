@@ -23,7 +23,6 @@ class Half:
         "ack",
         "begin",
         "blind",
-        "checked",
         "data_stamp",
         "ending",
         "fast",
@@ -84,7 +83,6 @@ class Half:
         self.gaps: tuple[tuple[int, int], ...] = ()  # offsets, and how many bytes are missing there
         self.hurried = False  # bytes are not kept any more; `fast`, whenever nothing is held
         self.begin = 0  # offset of the first frame
-        self.checked = False  # the first frame's mask was looked at
         self.blind = False  # what comes is only counted
         self.reader: FrameReader | None = None
         self.notable: tuple[Frame, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wsdiag.intake.flow import KEPT, MAX_MARKS, Flow, Half
-from wsdiag.model import CLIENT, SERVER
+from wsdiag.model import SERVER
 
 if TYPE_CHECKING:
     from wsdiag.wire.handshake import DeflateParameters
@@ -82,10 +82,10 @@ class Following:
             half.numbers.append(number)
             half.room -= len(payload)
             if len(payload) < size:
-                self.read(half)
+                half.read_batch()
                 self.lose(half, size - len(payload))
             elif half.room < 0:
-                self.read(half)
+                half.read_batch()
             return True
         flow = half.flow
         kept = half.kept
@@ -107,25 +107,10 @@ class Following:
             self._look_for_switch(flow)
         return True
 
-    def read(self, half: Half) -> None:
-        """Read the frames that were collected, unless the first of them is already wrong: then its bytes are kept."""
-        if not half.checked and half.parts and half.reader is not None:
-            half.checked = True
-            head = b"".join(half.parts[:2])[:2]
-            if len(head) == 2 and (head[1] & 0x80 != 0) != (half.side == CLIENT):
-                parts, numbers = half.parts, half.numbers
-                half.hurried = half.fast = False
-                half.reader = None
-                half.begin = len(half.kept)
-                for part, number in zip(parts, numbers, strict=True):
-                    self.take(half, part, len(part), number)
-                return
-        half.read_batch()
-
     def lose(self, half: Half, size: int) -> None:
         """The capture has lost `size` bytes of this direction here."""
         if half.hurried:
-            self.read(half)
+            half.read_batch()
         if half.hurried and not half.blind and half.reader is not None and half.reader.missing(size):
             half.total += size  # offsets go on counting, as the frame's length does
             return
@@ -203,7 +188,6 @@ class Following:
             rest = bytes(half.kept[half.begin :])
             if not rest:
                 continue
-            half.checked = True
             found = reader.feed(rest, half.begin)
             if half is flow.server and not self.keep_frames:
                 # healthy frames that came glued to the 101 need not be kept
@@ -222,7 +206,7 @@ class Following:
         """The connection is over (or will not be followed any more)."""
         for half in (flow.client, flow.server):
             if half.hurried:
-                self.read(half)
+                half.read_batch()
             if half.reader is not None and not half.blind and half.hurried:
                 half.notable += tuple(half.reader.finish())
         self.buffered -= len(flow.client.kept) + len(flow.server.kept)

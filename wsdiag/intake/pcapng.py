@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wsdiag.intake.buffered import Buffered
-from wsdiag.intake.capture import MAX_PACKET, Capture
+from wsdiag.intake.capture import Capture
 from wsdiag.intake.tcp import Flows
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _STATISTICS, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 5, 6, 10
 _TLS_KEY_LOG = 0x544C534B  # secrets type "TLSK"
 _END, _IF_TSRESOL, _IF_TSOFFSET, _ISB_IFDROP = 0, 9, 14, 5
-MAX_BLOCK = MAX_PACKET  # bytes; a block that claims more is corrupt
+MAX_BLOCK = 1 << 22  # bytes; a block that claims more is corrupt (key logs and name tables may be larger than packets)
 MAX_INTERFACES = 4096  # of one section; a forged file must not fill the memory
 MAX_KEY_LOG = 1 << 20  # bytes of key logs that are kept
 

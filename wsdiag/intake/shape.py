@@ -183,7 +183,7 @@ def _frames(client: Half, server: Half) -> tuple[Hashable, ...] | None:
     """What is to be told of the frames after the handshake; None when any of them is faulty."""
     found: list[Hashable] = []
     for frame in in_packet_order(client, server):
-        if frame.flaws or not frame.complete:
+        if frame.flaws or not frame.complete or (frame.mask is None) == (frame.span.side == CLIENT):
             return None
         found.append((frame.span.side, frame.fin, frame.rsv, frame.opcode, frame.mask is None, frame.payload))
     for half in (client, server):

@@ -85,7 +85,7 @@ def read_connections(
 class Survey:
     """Judges connections as they end. Connections of equal shape have equal verdicts, so each shape is judged once.
 
-    `judge` is `diagnose.diagnose_connection`. `emit` gets each connection with a report; the report is of the first
+    `judge` is `diagnosis.diagnose_connection`. `emit` gets each connection with a report; the report is of the first
     connection of that shape (its exchange and its places are that one's), unless `each` asks for its own. TLS
     connections that a key of `keys` (or of the capture itself) opens are judged by what was said inside; `opened`
     counts them.
