@@ -179,6 +179,23 @@ class FrameReader:
     # -- one frame after the other --
 
     def _read(self, data: bytes, at: int, offset: int, out: list[Frame], final: bool) -> None:
+        while at < len(data) and not (self.closed or self.lost):
+            if self._content.opcode is None:
+                at = self._pass(data, at, offset, out)
+                if at == len(data):
+                    break
+            begun = self._begin(data, at, offset, final, out)
+            if begun < 0:
+                self._buffer = data[at:]
+                break
+            at = begun
+            if self._under is not None:
+                at = self._payload(data, at, offset, out)
+        if not (self.closed or self.lost):
+            self.stop = offset + at
+
+    def _pass(self, data: bytes, at: int, offset: int, out: list[Frame]) -> int:
+        """Pass over whole and healthy frames of whole messages, as quickly as can be; where they end."""
         end = len(data)
         everything, side = self.everything, self.side
         high, repeat, whole, from_bytes = _HIGH, _REPEAT, _WHOLE, int.from_bytes
@@ -186,95 +203,80 @@ class FrameReader:
         content, from_server = self._content, side != CLIENT
         owed = 0 if from_server else 0x80
         frames = size = 0
-        while at < end and not (self.closed or self.lost):
-            before = at
-            if content.opcode is None:
-                # The fast path: whole, healthy frames of whole messages.
-                while end - at >= 6:
-                    first = data[at]
-                    second = data[at + 1]
-                    if second & 0x80 != owed and not everything:
-                        break
-                    length = second & 0x7F
-                    if length < 126:
-                        start = at + 6 if second & 0x80 else at + 2
-                    elif length == 126:
-                        length = data[at + 2] << 8 | data[at + 3]
-                        if length < 126:
-                            break
-                        start = at + 8 if second & 0x80 else at + 4
-                    else:
-                        length = from_bytes(data[at + 2 : at + 10], "big")
-                        if length < 65536 or end - at < 10:
-                            break
-                        start = at + 14 if second & 0x80 else at + 10
-                    stop = start + length
-                    if stop > end:
-                        break
-                    if first == 0x81:
-                        if second & 0x80:
-                            if length < 126:
-                                value = from_bytes(data[start:stop], "little")
-                                value ^= from_bytes(data[start - 4 : start], "little") * repeat[length]
-                                if value & high[length]:
-                                    try:
-                                        (value & whole[length]).to_bytes(length, "little").decode()
-                                    except UnicodeDecodeError:
-                                        break
-                            else:
-                                payload = unmask(data[start:stop], data[start - 4 : start])
-                                if not payload.isascii():
-                                    try:
-                                        payload.decode()
-                                    except UnicodeDecodeError:
-                                        break
-                        else:
-                            payload = data[start:stop]
-                            if not payload.isascii():
-                                try:
-                                    payload.decode()
-                                except UnicodeDecodeError:
-                                    break
-                    elif (
-                        (first == 0xC1 or first == 0xC2)
-                        and length <= SMALL
-                        and content.deflate is not None
-                        and (from_server or second & 0x80)
-                    ):
-                        payload = data[start:stop]
-                        if second & 0x80:
-                            payload = unmask(payload, data[start - 4 : start])
-                        if not content.inflates(payload, first == 0xC1):
-                            break
-                    elif first != 0x82 and ((first != 0x89 and first != 0x8A) or length > 125):
-                        break
-                    if everything:
-                        kept, mask = data[start : min(stop, start + MAX_PAYLOAD)], None
-                        if second & 0x80:
-                            mask = data[start - 4 : start]
-                            kept = unmask(kept, mask)
-                        span = make(Span, (side, offset + at, offset + stop))
-                        rsv = first >> 4 & 7
-                        out.append(make(Frame, (span, True, rsv, first & 15, mask, length, kept, True, (), 0)))
-                    frames += 1
-                    size += length
-                    at = stop
-                else:
-                    if at >= end:
-                        break
-            if at != before:
-                self._derailed = 0
-            next_at = self._begin(data, at, offset, final, out)
-            if next_at < 0:
-                self._buffer = data[at:]
+        while end - at >= 6:
+            first = data[at]
+            second = data[at + 1]
+            if second & 0x80 != owed and not everything:
                 break
-            at = next_at
-            if self._under is not None:
-                at = self._payload(data, at, offset, out)
-        self.frames += frames
-        self.bytes += size
-        if not (self.closed or self.lost):
-            self.stop = offset + at
+            length = second & 0x7F
+            if length < 126:
+                start = at + 6 if second & 0x80 else at + 2
+            elif length == 126:
+                length = data[at + 2] << 8 | data[at + 3]
+                if length < 126:
+                    break
+                start = at + 8 if second & 0x80 else at + 4
+            else:
+                length = from_bytes(data[at + 2 : at + 10], "big")
+                if length < 65536 or end - at < 10:
+                    break
+                start = at + 14 if second & 0x80 else at + 10
+            stop = start + length
+            if stop > end:
+                break
+            if first == 0x81:
+                if second & 0x80:
+                    if length < 126:
+                        value = from_bytes(data[start:stop], "little")
+                        value ^= from_bytes(data[start - 4 : start], "little") * repeat[length]
+                        if value & high[length]:
+                            try:
+                                (value & whole[length]).to_bytes(length, "little").decode()
+                            except UnicodeDecodeError:
+                                break
+                    else:
+                        payload = unmask(data[start:stop], data[start - 4 : start])
+                        if not payload.isascii():
+                            try:
+                                payload.decode()
+                            except UnicodeDecodeError:
+                                break
+                else:
+                    payload = data[start:stop]
+                    if not payload.isascii():
+                        try:
+                            payload.decode()
+                        except UnicodeDecodeError:
+                            break
+            elif (
+                (first == 0xC1 or first == 0xC2)
+                and length <= SMALL
+                and content.deflate is not None
+                and (from_server or second & 0x80)
+            ):
+                payload = data[start:stop]
+                if second & 0x80:
+                    payload = unmask(payload, data[start - 4 : start])
+                if not content.inflates(payload, first == 0xC1):
+                    break
+            elif first != 0x82 and ((first != 0x89 and first != 0x8A) or length > 125):
+                break
+            if everything:
+                kept, mask = data[start : min(stop, start + MAX_PAYLOAD)], None
+                if second & 0x80:
+                    mask = data[start - 4 : start]
+                    kept = unmask(kept, mask)
+                span = make(Span, (side, offset + at, offset + stop))
+                rsv = first >> 4 & 7
+                out.append(make(Frame, (span, True, rsv, first & 15, mask, length, kept, True, (), 0)))
+            frames += 1
+            size += length
+            at = stop
+        if frames:
+            self._derailed = 0
+            self.frames += frames
+            self.bytes += size
+        return at
 
     def _begin(self, data: bytes, at: int, offset: int, final: bool, out: list[Frame]) -> int:
         """Read the head of the frame at `at`; where its payload begins, or -1 when more bytes are needed."""
