@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsdiag.model import CLIENT, SERVER, Request, Response
-from wsdiag.wire import http1
+from wsdiag.wire import body, http1
 
 
 def request(data: bytes) -> Request:
@@ -112,18 +112,18 @@ def test_a_fold_joins_the_value() -> None:
 
 def test_bodies() -> None:
     chunked = b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: a\r\n\r\nrest"
-    body = http1.read_chunked(chunked, 0, len(chunked), SERVER)
-    assert (body.content, body.stop, body.flaws) == (b"hello world", len(chunked) - 4, ())
+    joined = body.read_chunked(chunked, 0, len(chunked), SERVER)
+    assert (joined.content, joined.stop, joined.flaws) == (b"hello world", len(chunked) - 4, ())
     for data, kind in ((b"5\r\nhel", "cut-body"), (b"xyz\r\n", "bad-chunk"), (b"-5\r\nhello\r\n", "bad-chunk")):
-        assert [flaw.kind for flaw in http1.read_chunked(data, 0, len(data), SERVER).flaws] == [kind]
-    sized = http1.read_sized(b"hello", 0, 5, 9, SERVER)
+        assert [flaw.kind for flaw in body.read_chunked(data, 0, len(data), SERVER).flaws] == [kind]
+    sized = body.read_sized(b"hello", 0, 5, 9, SERVER)
     assert (sized.stop, sized.missing, sized.flaws[0].kind) == (5, 4, "cut-body")
     head = request(b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n").head
-    assert [flaw.kind for flaw in http1.content_length(head, CLIENT)[1]] == ["bad-length"]
+    assert [flaw.kind for flaw in body.content_length(head, CLIENT)[1]] == ["bad-length"]
     page = gzip.compress(b"<h1>404</h1>")
     zipped = response(b"HTTP/1.1 404 x\r\nContent-Encoding: gzip\r\n\r\n")
-    assert http1.decoded(page, zipped.head) == b"<h1>404</h1>"
-    assert http1.decoded(b"no gzip", zipped.head) == b"no gzip"
+    assert body.decoded(page, zipped.head) == b"<h1>404</h1>"
+    assert body.decoded(b"no gzip", zipped.head) == b"no gzip"
 
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-", min_size=1, max_size=12)
