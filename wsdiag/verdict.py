@@ -58,16 +58,24 @@ def conclude_connection(exchange: Exchange, verdicts: Verdicts) -> ConnectionRep
     """One connection's findings in the order an expert would tell them, its verdict and its root cause."""
     verdicts = contradictions(exchange, verdicts)
     forgiven = accepted(exchange)
-    findings = _merged(
-        _finding(cause, certainty, hit, exchange, "warning" if forgiven and cause.forgiven else None)
-        for cause, certainty, hit in verdicts
-    )
+    findings = []
+    for cause, certainty, hit in verdicts:
+        found = _finding(cause, certainty, hit, exchange, "warning" if forgiven and cause.forgiven else None)
+        # A server may still forgive what it has not answered yet.
+        findings.append(found._replace(certainty="possible") if cause.forgiven and _unanswered_yet(exchange) else found)
+    findings = _merged(findings)
     wanted = [(cause.name, hit) for cause, _, hit in verdicts]
     findings = _explained(findings)
     findings = [*findings, *_candidates(findings, wanted, catalogue())]
     findings = sorted(findings, key=_rank)
     verdict = _verdict(findings, established=any(each.name == "connection-established" for each in findings))
     return ConnectionReport(exchange, verdict, _primary(findings, verdict), tuple(findings))
+
+
+def _unanswered_yet(exchange: Exchange) -> bool:
+    """True when the capture ends before the server said anything or anybody closed."""
+    transport = exchange.connection.transport
+    return transport is not None and transport.closer is None and not exchange.server
 
 
 def _finding(
