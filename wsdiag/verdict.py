@@ -75,7 +75,7 @@ def conclude_connection(exchange: Exchange, verdicts: Verdicts) -> ConnectionRep
 def _unanswered_yet(exchange: Exchange) -> bool:
     """True when the capture ends before the server said anything or anybody closed."""
     transport = exchange.connection.transport
-    return transport is not None and transport.closer is None and not exchange.server
+    return transport is not None and transport.closer is None and exchange.response is None
 
 
 def _finding(
