@@ -23,6 +23,8 @@ MATCHES_PER_LINE = 200
 # RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
 AUTOMATON_BYTES = 32 << 20
 
+# The group of a pattern that is the telling part, where that is not all that it matches.
+HERE = "here"
 _NUMBERS = frozenset(
     {"port", "status", "code", "size", "number", "limit", "opcode", "alert", "count", "line", "pid", "version_number"}
 )
@@ -201,7 +203,8 @@ def _places(signature: Signature, text: str) -> Iterator[tuple[int, int, dict[st
             begin, end = max(done, literal - LEAD), literal + REACH
             for match in _compile(signature.pattern).finditer(text[begin:end]):
                 captured = {name: value for name, value in match.groupdict().items() if value is not None}
-                yield begin + match.start(), begin + match.end(), captured
+                start, stop = match.span(HERE if captured.pop(HERE, None) is not None else 0)
+                yield begin + start, begin + stop, captured
                 count += 1
                 if count >= MATCHES_PER_LINE:
                     return
