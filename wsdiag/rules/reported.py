@@ -201,9 +201,10 @@ def _places(signature: Signature, text: str) -> Iterator[tuple[int, int, dict[st
     while literal >= 0 and count < MATCHES_PER_LINE:
         if signature.pattern:
             begin, end = max(done, literal - LEAD), literal + REACH
-            for match in _compile(signature.pattern).finditer(text[begin:end]):
+            pattern = _compile(signature.pattern)
+            for match in pattern.finditer(text[begin:end]):
                 captured = {name: value for name, value in match.groupdict().items() if value is not None}
-                start, stop = match.span(HERE if captured.pop(HERE, None) is not None else 0)
+                start, stop = match.span(pattern.groupindex[HERE] if captured.pop(HERE, None) is not None else 0)
                 yield begin + start, begin + stop, captured
                 count += 1
                 if count >= MATCHES_PER_LINE:
