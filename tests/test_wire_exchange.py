@@ -24,7 +24,7 @@ from wsdiag.model import (
     TlsData,
     Unknown,
 )
-from wsdiag.wire import exchange
+from wsdiag.wire import exchange, reading
 
 REQUEST = (
     b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -223,6 +223,101 @@ def test_a_head_cut_by_a_gap_is_not_complete() -> None:
     assert isinstance(request, Request)
     assert not request.head.complete
     assert request.span.stop == 40
+
+
+# --- Rarer ways through ----------------------------------------------------------------------------------------------
+
+
+def test_a_tunnel_through_a_forward_proxy() -> None:
+    connect = b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com:80\r\n\r\n"
+    opened = b"HTTP/1.1 200 Connection established\r\n\r\n"
+    found = read(connect + REQUEST + HELLO, opened + ACCEPTED + HELLO_PLAIN)
+    assert kinds(found, CLIENT) == [Request, Request, Frame]
+    assert kinds(found, SERVER) == [Response, Response, Frame]
+    assert found.upgraded
+    found = read(connect + tls_hello(), opened + b"\x15\x03\x03\x00\x02\x02\x28")
+    assert kinds(found, CLIENT) == [Request, ClientHello]
+    assert kinds(found, SERVER) == [Response, TlsAlert]
+
+
+def test_an_upgrade_to_something_else() -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    h2c = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    found = read(h2c + preface, answer + preface[24:])
+    assert kinds(found, CLIENT) == [Request, Http2Preface, Http2Frames]
+    assert kinds(found, SERVER) == [Response, Http2Frames]
+
+
+def test_the_draft_with_three_keys() -> None:
+    request = (
+        b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
+        b"Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nSec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\n"
+        b"Origin: http://example.com\r\n\r\n^n:ds[4U"
+    )
+    answer = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\nUpgrade: WebSocket\r\n\r\n8jKS'y:G*Co,Wxa-"
+    found = read(request + b"\x00hello\xff", answer + b"\x00hello\xff")
+    for side, kind in ((CLIENT, Request), (SERVER, Response)):
+        assert kinds(found, side) == [kind, Foreign]
+        drafted = found.elements(side)[1]
+        assert isinstance(drafted, Foreign)
+        assert (drafted.protocol, drafted.detail) == ("hixie-frame", "hello")
+
+
+def test_a_capture_from_the_middle() -> None:
+    late = Stream(HELLO * 3, from_start=False)
+    found = read(late, Stream(HELLO_PLAIN * 3 + CLOSE_PLAIN, from_start=False))
+    assert kinds(found, CLIENT) == [Frame] * 3
+    assert kinds(found, SERVER) == [Frame] * 4
+    text = Stream(b"lo world, this is the end of a page\n", from_start=False)
+    assert kinds(read(b"", text), SERVER) == [Unknown]
+
+
+def test_text_behind_a_gap_is_no_protocol() -> None:
+    data = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nConten" + b"<h1>Welcome to my page</h1>"
+    found = read(REQUEST, Stream(data, gaps=(Gap(39, 60),)))
+    assert kinds(found, SERVER) == [Response, Unknown]
+    response = found.server[0]
+    assert isinstance(response, Response)
+    assert not response.head.complete
+
+
+def test_a_body_spans_a_gap_of_known_size() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    data = head + b"a" * 20 + b"b" * 30 + ACCEPTED
+    found = read(b"GET / HTTP/1.1\r\n\r\n" + REQUEST, Stream(data, gaps=(Gap(len(head) + 20, 50),)))
+    assert kinds(found, SERVER) == [Response, Response]
+    assert found.upgraded
+
+
+def test_compression_is_given_up_behind_a_gap() -> None:
+    accepted = ACCEPTED[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    first, second = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", b"\xc1\x05\xf2\x00\x11\x00\x00"
+    whole = read(REQUEST, accepted + first + second)
+    assert not [flaw for frame in whole.server for flaw in getattr(frame, "flaws", ())]
+    at = len(accepted) + 5
+    cut = read(REQUEST, Stream(accepted + first[:5] + first[7:] + second, gaps=(Gap(at, 2),)))
+    assert kinds(cut, SERVER) == [Response, Frame, Frame]
+    assert not [flaw for frame in cut.server for flaw in getattr(frame, "flaws", ())]
+
+
+def test_more_frames_than_anybody_reads() -> None:
+    count = reading.MAX_FRAMES + 30_000
+    found = read(REQUEST + HELLO * count, ACCEPTED + HELLO_PLAIN * (count - 1) + b"\x83\x00" + CLOSE_PLAIN)
+    for side, extra in ((CLIENT, 0), (SERVER, 1)):
+        frames = [element for element in found.elements(side) if isinstance(element, Frame)]
+        assert len(frames) < reading.MAX_FRAMES + 10_000
+        assert sum(1 + frame.others for frame in frames) == count + extra
+    flawed, closing = found.server[-2:]
+    assert isinstance(flawed, Frame)
+    assert isinstance(closing, Frame)
+    assert ([flaw.kind for flaw in flawed.flaws], closing.opcode) == (["bad-opcode"], 8)
+
+
+def test_more_requests_than_anybody_reads() -> None:
+    found = read(b"GET / HTTP/1.1\r\n\r\n" * (exchange.MAX_ELEMENTS + 5))
+    assert len(found.client) == exchange.MAX_ELEMENTS + 1
+    assert isinstance(found.client[-1], Unknown)
 
 
 # --- Invariants ------------------------------------------------------------------------------------------------------

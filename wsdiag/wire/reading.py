@@ -114,6 +114,8 @@ class Reading:
         """True where even a likely guess names the protocol: nothing but a PROXY header or TLS stands in front."""
         if found.sure == "partial" or self.late:
             return False
+        if found.kind == "hixie-frame":
+            return not self.after_gap()
         return not self.after_gap() and all(isinstance(each, _IN_FRONT) for each in self.elements[-8:])
 
     def after_gap(self) -> bool:
