@@ -229,3 +229,16 @@ def test_modified_pcap() -> None:
         seconds, micros = divmod(each.time, 1_000_000)
         data += struct.pack("<IIIIIHBB", seconds, micros, len(each.data), len(each.data), 0, 0, 0, 0) + each.data
     assert streams(read(data)) == streams(WHOLE)
+
+
+@pytest.mark.parametrize("ng", [False, True])
+def test_a_file_much_larger_than_the_buffer(ng: bool) -> None:
+    found: list[Packet] = []
+    for index in range(250):
+        found += packets(healthy(40), ports=(20000 + index, 2346))
+    data = section() + interface() + b"".join(map(enhanced, found)) if ng else pcap(found)
+    assert len(data) > 3 * capture.CHUNK
+    reading = read(data)
+    assert reading.summary.packets == len(found)
+    assert len(reading.connections) == 250
+    assert not reading.summary.truncated

@@ -33,7 +33,7 @@ class Buffered:
         self.ended = False
 
     def fill(self, least: int = 0) -> bool:
-        """Read what fits (until `least` bytes are there); False when the stream had nothing more."""
+        """Read what fits (until `least` bytes are there); False when the stream has ended and nothing came."""
         rest = self.limit - self.pos
         if self.pos:
             self.data[:rest] = self.data[self.pos : self.limit]
@@ -52,7 +52,7 @@ class Buffered:
             self.consumed += size
             if self.limit >= least:
                 break
-        return got
+        return got or not self.ended
 
     def peek(self, size: int) -> bytes:
         """The next bytes, as far as they were read."""
