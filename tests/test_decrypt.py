@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsdiag.intake.cipher import SUITES, expand_label, prf
-from wsdiag.intake.decrypt import Decryptor, KeyLog, decrypt_connection, may_be_tls
-from wsdiag.intake.keylog import looks_like_key_log
+from wsdiag.intake.decrypt import decrypt_connection
+from wsdiag.intake.keylog import KeyLog, looks_like_key_log
+from wsdiag.intake.records import Decryptor
 from wsdiag.model import CLIENT, SERVER, ClientHello, Connection, Gap, Mark, Origin, Stream
 
 REQUEST = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n"
@@ -450,12 +451,6 @@ def test_no_key_log_raises(data: bytes) -> None:
     keys = KeyLog.parse(data)
     assert len(keys) == 0 or b"_" in data
     looks_like_key_log(data)
-
-
-def test_first_bytes() -> None:
-    assert may_be_tls(b"\x16\x03\x01")
-    assert not may_be_tls(b"GET")
-    assert not may_be_tls(b"\x16")
 
 
 # --- arithmetic, against others' -------------------------------------------------------------------------------------
