@@ -28,20 +28,12 @@ from wsdiag.model import (
     Unknown,
 )
 from wsdiag.wire.frames import read_frames
+from wsdiag.wire.h2frames import Direction, Fields, HeaderBlock
 from wsdiag.wire.handshake import deflate_parameters
 
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION = 0, 1, 3, 4, 7, 9
 ENABLE_CONNECT_PROTOCOL = 8  # RFC 8441 section 3
-MAX_FRAME = 1 << 20  # 16 KiB unless a peer allows more; what claims more is no HTTP/2 frame
-MAX_HEADER_BLOCK = 1 << 16  # the usual SETTINGS_MAX_HEADER_LIST_SIZE of servers
-MAX_TABLE = 1 << 20  # Chromium lets its peer use 64 KiB; what the peer allowed may not be in the capture
-MAX_HEADERS = 256
 MAX_WEBSOCKETS = 64  # on one connection; browsers open a handful
 MAX_CONTENT = 4096  # bytes of a refusal's body that are kept, as of any response's
-
-_END_HEADERS, _PADDED, _PRIORITY, _ACK = 4, 8, 32, 1
-
-Fields = tuple[tuple[str, str], ...]
 
 
 class ExtendedConnect(NamedTuple):
@@ -62,60 +54,6 @@ class ExtendedConnect(NamedTuple):
     reset: int | None
     request: Span
     response: Span | None
-
-
-class _Http2(NamedTuple):
-    """A frame of HTTP/2: where it begins, where its content stands (padding and priority taken off), where it ends."""
-
-    kind: int
-    flags: int
-    stream: int
-    start: int
-    begin: int
-    end: int
-    stop: int
-
-
-class _Block(NamedTuple):
-    """The fields of a stream's HEADERS, and where these and their CONTINUATIONs stand."""
-
-    stream: int
-    fields: Fields
-    span: Span
-    place: Span  # of the compressed fields alone
-
-
-class _Direction:
-    """One side's HTTP/2."""
-
-    def __init__(self, data: bytes, start: int, stop: int, side: Side) -> None:
-        self.data, self.side, self.start = data, side, start
-        self.frames = list(_frames(data, start, stop))
-        self.stop = self.frames[-1].stop if self.frames else start
-        self.blocks = list(_blocks(data, self.frames, side))
-
-    def settings(self) -> dict[int, int] | None:
-        """The settings that this side sent; None when none were seen."""
-        found: dict[int, int] | None = None
-        for frame in self.frames:
-            if frame.kind == SETTINGS and not frame.flags & _ACK:
-                found = found or {}
-                for at in range(frame.begin, frame.end - 5, 6):
-                    found[int.from_bytes(self.data[at : at + 2], "big")] = int.from_bytes(
-                        self.data[at + 2 : at + 6], "big"
-                    )
-        return found
-
-    def reset(self, stream: int) -> int | None:
-        """The error code with which this side broke the stream off."""
-        for frame in self.frames:
-            if frame.kind == RST_STREAM and frame.stream == stream and frame.end - frame.begin >= 4:
-                return int.from_bytes(self.data[frame.begin : frame.begin + 4], "big")
-        return None
-
-    def content(self, stream: int) -> list[_Http2]:
-        """The DATA frames of a stream."""
-        return [frame for frame in self.frames if frame.kind == DATA and frame.stream == stream]
 
 
 def extended_connect(exchange: Exchange) -> list[ExtendedConnect]:
@@ -158,7 +96,7 @@ def show_websockets(exchange: Exchange) -> Exchange:
     )
 
 
-def _directions(exchange: Exchange) -> tuple[_Direction, _Direction] | None:
+def _directions(exchange: Exchange) -> tuple[Direction, Direction] | None:
     """Both sides' HTTP/2; None when the client speaks none."""
     start = next((each.span.stop for each in exchange.client if isinstance(each, Http2Preface)), None)
     if start is None:
@@ -167,15 +105,15 @@ def _directions(exchange: Exchange) -> tuple[_Direction, _Direction] | None:
     server = exchange.connection.server
     answer = next((each.span.start for each in exchange.server if isinstance(each, Http2Frames)), len(server.data))
     return (
-        _Direction(client.data, start, _unbroken(client), CLIENT),
-        _Direction(server.data, answer, _unbroken(server), SERVER),
+        Direction(client.data, start, _unbroken(client), CLIENT),
+        Direction(server.data, answer, _unbroken(server), SERVER),
     )
 
 
-def _connects(client: _Direction, server: _Direction) -> list[ExtendedConnect]:
+def _connects(client: Direction, server: Direction) -> list[ExtendedConnect]:
     settings = server.settings()
     enabled = None if settings is None else bool(settings.get(ENABLE_CONNECT_PROTOCOL))
-    answers: dict[int, _Block] = {}
+    answers: dict[int, HeaderBlock] = {}
     for block in server.blocks:
         if not dict(block.fields).get(":status", "").startswith("1"):
             answers.setdefault(block.stream, block)
@@ -206,7 +144,7 @@ def _connects(client: _Direction, server: _Direction) -> list[ExtendedConnect]:
     return found
 
 
-def _request(connect: ExtendedConnect, client: _Direction) -> Request:
+def _request(connect: ExtendedConnect, client: Direction) -> Request:
     block = next(each for each in client.blocks if each.span == connect.request)
     fields = dict(block.fields)
 
@@ -216,7 +154,7 @@ def _request(connect: ExtendedConnect, client: _Direction) -> Request:
     return Request(block.span, piece("CONNECT"), piece(fields.get(":path", "")), piece("HTTP/2"), _head(block, CLIENT))
 
 
-def _response(connect: ExtendedConnect, server: _Direction) -> Response | None:
+def _response(connect: ExtendedConnect, server: Direction) -> Response | None:
     if connect.response is None or connect.status is None:
         return None
     block = next(each for each in server.blocks if each.span == connect.response)
@@ -228,7 +166,7 @@ def _response(connect: ExtendedConnect, server: _Direction) -> Response | None:
     return Response(block.span, version, connect.status, reason, _head(block, SERVER), content=content[:MAX_CONTENT])
 
 
-def _head(block: _Block, side: Side) -> Head:
+def _head(block: HeaderBlock, side: Side) -> Head:
     """The fields as headers. All of them stand where the compressed block stands: it has no place for each."""
     headers = tuple(
         Header(Piece("host" if name == ":authority" else name, block.place), Piece(value, block.place))
@@ -238,7 +176,7 @@ def _head(block: _Block, side: Side) -> Head:
     return Head(headers, True, block.place)
 
 
-def _websocket_frames(direction: _Direction, stream: int, deflate: object) -> Iterator[Frame]:
+def _websocket_frames(direction: Direction, stream: int, deflate: object) -> Iterator[Frame]:
     """The WebSocket's frames, at their place in the HTTP/2 stream (over the frame heads between their pieces)."""
     pieces = direction.content(stream)
     data = b"".join(direction.data[each.begin : each.end] for each in pieces)
@@ -266,7 +204,7 @@ def _outside(span: Span, starts: Sequence[tuple[int, int]]) -> Span:
 
 
 def _tile(
-    stream: Stream, before: tuple[Element, ...], direction: _Direction, inside: list[Element]
+    stream: Stream, before: tuple[Element, ...], direction: Direction, inside: list[Element]
 ) -> tuple[Element, ...]:
     """The elements of one side: those in front of HTTP/2, HTTP/2 with what was found in it, those behind."""
     side, at, stop = direction.side, direction.start, direction.stop
@@ -294,63 +232,6 @@ def _tile(
 def _rest(span: Span, known: Http2Frames | None) -> Http2Frames:
     """HTTP/2 that is left; the first piece keeps what was read of the whole."""
     return known._replace(span=span) if known is not None else Http2Frames(span, 0, (), ())
-
-
-def _frames(data: bytes, start: int, stop: int) -> Iterator[_Http2]:
-    """The frames from `start` on: RFC 9113 section 4.1. Unknown types are legal; the last one may be cut."""
-    at = start
-    while stop - at >= 9:
-        size, kind, flags = int.from_bytes(data[at : at + 3], "big"), data[at + 3], data[at + 4]
-        if size > MAX_FRAME:
-            return
-        stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
-        begin, end = at + 9, min(at + 9 + size, stop)
-        after = end
-        if kind in (DATA, HEADERS) and flags & _PADDED and begin < end:
-            end = max(begin + 1, end - data[begin])
-            begin += 1
-        if kind == HEADERS and flags & _PRIORITY:
-            begin = min(begin + 5, end)
-        yield _Http2(kind, flags, stream, at, begin, end, after)
-        at = after
-
-
-def _blocks(data: bytes, frames: list[_Http2], side: Side) -> Iterator[_Block]:
-    """The header blocks that can be read: after one that cannot, the compression's table is out of step."""
-    try:
-        from hpack import Decoder
-    except ImportError:
-        return
-    decoder = Decoder(max_header_list_size=MAX_HEADER_BLOCK)
-    decoder.max_allowed_table_size = MAX_TABLE
-    block = bytearray()
-    first: _Http2 | None = None
-    for frame in frames:
-        if frame.kind == HEADERS:
-            block.clear()
-            first = frame
-        elif frame.kind != CONTINUATION or first is None or first.stream != frame.stream:
-            continue
-        block += data[frame.begin : frame.end]
-        if len(block) > MAX_HEADER_BLOCK:
-            return
-        if not frame.flags & _END_HEADERS:
-            continue
-        try:
-            fields = decoder.decode(bytes(block), raw=True)
-        except Exception:  # hostile blocks raise HPACKError and, in some releases, IndexError, ValueError …
-            return
-        yield _Block(
-            first.stream,
-            tuple((_text(name), _text(value)) for name, value, *_ in list(fields)[:MAX_HEADERS]),
-            Span(side, first.start, frame.stop),
-            Span(side, first.begin, frame.end),
-        )
-        first = None
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _unbroken(stream: Stream) -> int:
