@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from wsdiag.rules import tables
 
@@ -58,15 +59,24 @@ def write_log(path: Path, size: int, share: float) -> None:
             written += len(text)
 
 
-def run(command: list[str]) -> tuple[float, float, bytes]:
-    """Wall seconds, peak memory in MB and output of a whole process."""
+class Run(NamedTuple):
+    """Wall and processor seconds, peak memory in MB and output of a whole process."""
+
+    seconds: float
+    processor: float
+    memory: float
+    output: bytes
+
+
+def run(command: list[str]) -> Run:
+    """Run the command to its end."""
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"})
         _, _, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         output.seek(0)
-        return seconds, usage.ru_maxrss / 1024, output.read()
+        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output.read())
 
 
 def findings(output: bytes) -> list[tuple[str, str]]:
@@ -93,21 +103,24 @@ def main() -> None:
             "rg": ["rg", "-c", "-F", "-f", str(literals), str(log)],
             "grep": ["grep", "-c", "-F", "-f", str(literals), str(log)],
         }
-        best: dict[str, tuple[float, float, bytes]] = {}
+        best: dict[str, Run] = {}
         for _ in range(options.rounds):
             for name, command in commands.items():
                 if shutil.which(command[0]) is None:
                     continue
                 taken = run(command)
-                if name not in best or taken[0] < best[name][0]:
+                if name not in best or taken.seconds < best[name].seconds:
                     best[name] = taken
         size = log.stat().st_size / 1e6
         print(f"{size:.0f} MB, {len(tables.literals())} literals, best of {options.rounds}")
-        for name, (seconds, memory, _) in best.items():
-            ratio = best["wsdiag"][0] / seconds
-            print(f"{name:8} {seconds:7.3f} s {size / seconds:7.0f} MB/s {memory:6.0f} MB   wsdiag/{name} {ratio:.2f}")
-        alone = findings(run([*wsdiag, str(log.with_suffix(".matching"))])[2])
-        print("findings as on the matching lines alone:", findings(best["wsdiag"][2]) == alone)
+        for name, taken in best.items():
+            ratio = best["wsdiag"].seconds / taken.seconds
+            print(
+                f"{name:8} {taken.seconds:7.3f} s {size / taken.seconds:7.0f} MB/s, cpu {taken.processor:6.3f} s, "
+                f"{taken.memory:6.0f} MB   wsdiag/{name} {ratio:.2f}"
+            )
+        alone = findings(run([*wsdiag, str(log.with_suffix(".matching"))]).output)
+        print("findings as on the matching lines alone:", findings(best["wsdiag"].output) == alone)
 
 
 if __name__ == "__main__":
