@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsdiag.model import Finding, Value
-from wsdiag.render.fixes import _EXAMPLES, _tables, diff
+from wsdiag.render.fixes import _EXAMPLES, _tables, diff, examples
 from wsdiag.rules import catalogue
 
 FILE = Path(__file__).parent.parent / "wsdiag" / "words" / "fixes.toml"
@@ -168,3 +168,14 @@ def test_a_hostile_value_never_leaves_its_quotes(value: str) -> None:
             before, after, _ = read(change)
             assert all(char.isprintable() for line in (*before, *after) for char in line.replace("\t", ""))
             assert all(line.count("'") % 2 == 0 for line in (*before, *after))
+
+
+def test_the_page_of_a_cause_shows_all_its_fixes() -> None:
+    shown = dict(examples("listener-wrong-protocol"))
+    assert "-$worker = new Worker('wss://0.0.0.0:2346');" in shown["wss"]
+    assert {name for table in _tables() for name in [table.partition(".")[0]] if name} <= set(catalogue())
+    for name in catalogue():
+        for shade, change in examples(name):
+            before, after, head = read(change)
+            assert before != after, (name, shade)
+            assert head.endswith("\texample")

@@ -32,7 +32,7 @@ _EXAMPLES = {
     "websocket": "",
     "authority": "",
     "backend": "",
-    "url": "websocket://127.0.0.1:2346",
+    "url": "websocket://example.com/ws",
     "wsurl": "ws://example.com/ws",
     "plainurl": "ws://example.com/ws",
     "wssurl": "wss://example.com/ws",
@@ -79,11 +79,19 @@ def diff(finding: Finding) -> str | None:
         return None
     wanted = set(_VALUE.findall(table["hunk"])) & _EXAMPLES.keys()
     example = not own or any(name not in known and name not in _PLAIN for name in wanted)
-    shown = {**_examples(known), **known}
-    lines = [_VALUE.sub(lambda match: shown.get(match[1], match[0]), line) for line in table["hunk"].split("\n")]
+    lines = _filled(table["hunk"], {**_examples(known), **known})
     if [line[1:] for line in lines if line[0] == "-"] == [line[1:] for line in lines if line[0] == "+"]:
         return None
     return _unified(table["file"], [_clean(line) for line in lines], example)
+
+
+def examples(name: str) -> Iterator[tuple[str, str]]:
+    """Every fix of that cause as (framework or shade, diff), for its page; the values are examples."""
+    for table_name, table in _tables().items():
+        cause, _, shade = table_name.partition(".")
+        if cause == name:
+            lines = _filled(table["hunk"], _examples({"scheme": table.get("scheme", "ws")}))
+            yield shade, _unified(table["file"], lines, True)
 
 
 def _choose(finding: Finding) -> tuple[Mapping[str, str], bool] | None:
@@ -181,6 +189,10 @@ def _unified(file: str, lines: list[str], example: bool) -> str:
     mark = "\texample" if example else ""
     hunk = f"@@ -{1 if before else 0},{before} +1,{after} @@"
     return "\n".join((f"--- a/{file}{mark}", f"+++ b/{file}{mark}", hunk, *lines)) + "\n"
+
+
+def _filled(hunk: str, shown: Mapping[str, str]) -> list[str]:
+    return [_VALUE.sub(lambda match: shown.get(match[1], match[0]), line) for line in hunk.split("\n")]
 
 
 def _clean(line: str) -> str:

@@ -75,9 +75,10 @@ def explain_page(name: str, words: "Words", *, width: int = 80, color: bool = Fa
     about = [cause.name, *(words.text("report", key) for key in (f"severity.{cause.severity}", f"blame.{cause.blame}"))]
     page.paragraph(dot.join(about), indent="  ", style="dim")
     _section(page, words, "means", _explained(words, name, "means"))
+    _section(page, words, "happens", _explained(words, name, "happens"))
     _section(page, words, "why", why)
     _section(page, words, "fix", fix)
-    _diff(page, finding)
+    _fixes(page, words, name)
     for key in ("wrong", "right"):
         example = _explained(words, name, key)
         if example:
@@ -112,10 +113,16 @@ def _section(page: Page, words: "Words", key: str, text: str) -> None:
         page.paragraph(text, indent="  ")
 
 
-def _diff(page: Page, finding: Finding) -> None:
-    from wsdiag.render.fixes import diff
+def _fixes(page: Page, words: "Words", name: str) -> None:
+    """The corrected lines in every framework that we know them for."""
+    from wsdiag.render.fixes import examples
 
-    if change := diff(finding):
+    changes = [change for _, change in examples(name)]
+    if not changes:
+        return
+    page.gap()
+    page.line(("head", page.spell(words.text("report", "heading.frameworks"))))
+    for change in changes:
         page.gap()
         for line in clean_block(change).rstrip("\n").split("\n"):
             page.line((diff_kind(line), line))
