@@ -25,7 +25,7 @@ from wsdiag.render.evidence import (
 )
 from wsdiag.render.hexdump import hex_rows
 from wsdiag.render.ladder import Arrow, label, ladder
-from wsdiag.render.layout import Page
+from wsdiag.render.layout import Page, defused
 from wsdiag.render.story import story
 
 if TYPE_CHECKING:
@@ -447,7 +447,10 @@ def _environment() -> "Environment":
 
 def _finalize(value: Any) -> Any:
     """What Jinja does with every value before it escapes it: text is cleaned, whatever the template forgot."""
-    return clean_block(value) if type(value) is str else value
+    if type(value) is not str:
+        return value
+    text = clean_block(value)
+    return defused(text) if "\n" in text else text
 
 
 def _trusted(text: str) -> "Markup":

@@ -64,7 +64,7 @@ _PLAIN = str.maketrans(
 # Chinese typesetting (GB/T 15834): these may not begin a line, those may not end one.
 _NOT_FIRST = frozenset("，。、；：？！）》〉」』】〕｝”’…—～·%,.;:?!)]}")
 _NOT_LAST = frozenset("（《〈「『【〔｛“‘([{")
-_RUNNER_LINE = re.compile(r"^([ \t\u3000]*)::", re.MULTILINE)
+_RUNNER_LINE = re.compile(r"^([ \t\u3000]*)::(?=[A-Za-z][^\n]*::)", re.MULTILINE)
 _RUNNER_MARK = re.compile(r"##(?:vso)?\[")
 # A column narrower than this holds no sentence; the text then runs over the edge instead.
 MIN_COLUMN = 16

@@ -40,6 +40,8 @@ from wsdiag.render.secrets import Secret, secret_name, secrets_in
 
 # Of a long line only this much around the mark is shown anywhere; the rest is blanked without being read.
 LINE_WINDOW = 4096
+# A value, a note or a command that is longer is cut: no renderer shows more of it.
+MAX_TEXT = 8192
 # A known secret of fewer characters is not looked for in other texts: "1", "abc" and "admin" occur everywhere.
 MIN_KNOWN = 8
 # More known secrets than this come from a capture of many clients; each is found in its own place anyway.
@@ -87,6 +89,8 @@ class Redactor:
         """The text with a readable placeholder (`‹token-1›`) for each secret."""
         if self.reveal:
             return text
+        if len(text) > MAX_TEXT:
+            text = text[: MAX_TEXT - 1] + "…"
         parts, at = [], 0
         for secret in self._secrets(text):
             parts.append(text[at : secret.start] + f"‹{self._name(text, secret)}›")
