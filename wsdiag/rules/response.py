@@ -60,7 +60,7 @@ def _values(exchange: Exchange, response: Response) -> dict[str, Any]:
     blame="server",
     ref="RFC 6455 section 4.2.2",
     symptom=True,
-    candidates=("wrong-path", "proxy-stripped-upgrade", "server-lacks-websocket", "listener-wrong-protocol"),
+    candidates=("proxy-stripped-upgrade", "wrong-path", "listener-wrong-protocol", "server-lacks-websocket"),
     next_steps=("curl-upgrade", "ask-proxy"),
 )
 def response_200(exchange: Exchange) -> Iterator[Hit]:

@@ -3,10 +3,22 @@
 A fact (a listener's address, a client's URL, a program's version) is no finding; here it explains one or completes it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsdiag.model import Certainty, ConnectionReport, Evidence, Exchange, Finding, Hit, Value, Values, wants_upgrade
+from wsdiag.model import (
+    Certainty,
+    ConnectionReport,
+    Evidence,
+    Exchange,
+    Finding,
+    Hit,
+    LineSpan,
+    Value,
+    Values,
+    wants_upgrade,
+)
 from wsdiag.rules import Cause, catalogue, hit
 from wsdiag.rules.situation import accepted
 
@@ -111,6 +123,8 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
     found += _scheme_against_listener(story, causes)
     found += _upstream_unreachable(story, causes)
     found += _lost_on_the_way(story, causes)
+    if not told and not story.reports:
+        found += _nothing_but_ends(story, causes)
     if any(each.name == "response-bad-accept" for each in told):
         right = [
             each.exchange for each in story.reports if accepted(each.exchange) and each.exchange.request is not None
@@ -120,6 +134,30 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
             accept = right[0].response.head.value("sec-websocket-accept") if right[0].response else ""
             found.append((causes["client-accept-check-wrong"], "likely", hit(accept=accept)))
     return found
+
+
+# A client's own prints of its two events, when there is nothing else in the paste.
+CONNECTED = re.compile(
+    r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:connected|connect|已连接|连接成功|连接已建立)\W*$"
+)
+CLOSED = re.compile(
+    r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:closed|close|disconnected|connection closed|已断开|连接关闭|断开连接)\W*$"
+)
+FEW_LINES = 6
+
+
+def _nothing_but_ends(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
+    """ "connected", and then "closed" or nothing: TCP came about, and no handshake was ever heard of."""
+    lines = [line for line in story.evidence.lines if line.text.strip()]
+    if not lines or len(lines) > FEW_LINES or CONNECTED.match(lines[0].text) is None:
+        return []
+    names: tuple[str, ...] = ()
+    if len(lines) == 1:
+        names = ("no-response", "handler-never-accepts", "listener-wrong-protocol")
+    elif all(CLOSED.match(line.text) or CONNECTED.match(line.text) for line in lines[1:]):
+        names = ("closed-without-response", "plaintext-to-tls", "listener-ws-scheme", "origin-rejected")
+    places = tuple(LineSpan(line.origin, 0, len(line.text), line.text) for line in lines)
+    return [(causes[name], "possible", hit(*places, next_steps=("ask-server-log", "capture-whole"))) for name in names]
 
 
 def _asked_ports(story: Story) -> set[Value]:
