@@ -15,7 +15,7 @@ SIGNATURES = tables.load()
 CERTAINTIES = ("certain", "likely", "possible", None)
 KEYS = {
     "rule", "candidates", "symptom", "fact", "decide", "literal", "pattern", "near", "unless", "within", "certainty",
-    "variant", "values", "next", "weaker_than", "source", "examples", "counterexamples",
+    "variant", "values", "alone", "next", "weaker_than", "source", "examples", "counterexamples",
 }  # fmt: skip
 
 

@@ -23,6 +23,8 @@ MATCHES_PER_LINE = 200
 # RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
 AUTOMATON_BYTES = 32 << 20
 
+# A text of more lines says something else than the wording that must stand alone.
+MOST_LINES_ALONE = 8
 # The group of a pattern that is the telling part, where that is not all that it matches.
 HERE = "here"
 _NUMBERS = frozenset(
@@ -129,12 +131,24 @@ class _Text:
 
     def allows(self, signature: Signature, position: int, start: int) -> dict[str, str] | None:
         """What `near` captures; None when `near` or `unless` forbids the match at the character `start`."""
+        if signature.alone and not self.says_nothing_else(signature, position):
+            return None
         if not signature.near and not signature.unless:
             return {}
         around = self.around(signature, position)
         if signature.unless and self.first(signature.unless, position, start, around) is not None:
             return None
         return self.first(signature.near, position, start, around) if signature.near else {}
+
+    def says_nothing_else(self, signature: Signature, position: int) -> bool:
+        """True when this line, and those that `near` is found in, are all that the text has."""
+        if len(self.lines) > MOST_LINES_ALONE:
+            return False
+        return not any(
+            text.strip() and not (signature.near and _captures(signature.near, text) is not None)
+            for other, (text, _) in enumerate(self.lines)
+            if other != position
+        )
 
     def around(self, signature: Signature, position: int) -> list[int]:
         """The neighbours that `within` reaches, up to the next line that holds the same literal.

@@ -44,6 +44,7 @@ class Signature(NamedTuple):
     source: str = ""
     examples: tuple[str, ...] = ()
     counterexamples: tuple[str, ...] = ()
+    alone: bool = False
 
 
 class Entry(NamedTuple):
@@ -125,6 +126,7 @@ def _read(program: str, row: Mapping[str, Any]) -> Signature:
         row.get("source", ""),
         tuple(row.get("examples", ())),
         tuple(row.get("counterexamples", ())),
+        row.get("alone", False),
     )
 
 
@@ -135,8 +137,8 @@ def load() -> tuple[Signature, ...]:
 
 @cache
 def literals() -> tuple[str, ...]:
-    """The literals of all signatures, each once: what a big log is searched for."""
-    return tuple(dict.fromkeys(entry.literal for entry in index()))
+    """What a big log is searched for: the literals of all signatures, each once, but of those that must stand alone."""
+    return tuple(dict.fromkeys(entry.literal for entry in index() if "\nalone = true\n" not in entry.block))
 
 
 @cache
