@@ -141,7 +141,8 @@ CONNECTED = re.compile(
     r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:connected|connect|已连接|连接成功|连接已建立)\W*$"
 )
 CLOSED = re.compile(
-    r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:closed|close|disconnected|connection closed|已断开|连接关闭|断开连接)\W*$"
+    r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?"
+    r"(?:closed|close|disconnected|connection closed|已断开|连接关闭|断开连接)\W*$"
 )
 FEW_LINES = 6
 
