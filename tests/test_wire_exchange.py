@@ -301,6 +301,13 @@ def test_compression_is_given_up_behind_a_gap() -> None:
     assert not [flaw for frame in cut.server for flaw in getattr(frame, "flaws", ())]
 
 
+def test_an_extension_that_is_not_known_may_use_reserved_bits() -> None:
+    accepted = ACCEPTED[:-2] + b"Sec-WebSocket-Extensions: x-webkit-deflate-frame\r\n\r\n"
+    frame = read(REQUEST, accepted + b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00").server[1]
+    assert isinstance(frame, Frame)
+    assert not frame.flaws
+
+
 def test_more_frames_than_anybody_reads() -> None:
     count = reading.MAX_FRAMES + 30_000
     found = read(REQUEST + HELLO * count, ACCEPTED + HELLO_PLAIN * (count - 1) + b"\x83\x00" + CLOSE_PLAIN)

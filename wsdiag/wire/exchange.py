@@ -22,7 +22,7 @@ from wsdiag.model import (
 from wsdiag.wire import body as bodies
 from wsdiag.wire import http1
 from wsdiag.wire.frames import header_flaws
-from wsdiag.wire.handshake import deflate_parameters
+from wsdiag.wire.handshake import agreed_extensions, deflate_parameters
 from wsdiag.wire.identify import STATUS_LINE, identify_at
 from wsdiag.wire.identity import Identity
 from wsdiag.wire.reading import Reading
@@ -203,9 +203,11 @@ class _ServerReading(Reading):
             return
         deflate = deflate_parameters(request, response)
         whole = response.head.complete
-        self.frames(deflate, joined_late=not whole, sure=whole)
+        # an extension that is not known here may use the reserved bits as well (Safari's x-webkit-deflate-frame did)
+        known = whole and all(each.name == "permessage-deflate" for each in agreed_extensions(response.head))
+        self.frames(deflate, joined_late=not known, sure=whole)
         seen = request is not None and request.head.complete
-        client.frames(deflate, joined_late=not (whole and seen), sure=seen)
+        client.frames(deflate, joined_late=not (known and seen), sure=seen)
 
 
 def is_hixie(request: Request) -> bool:

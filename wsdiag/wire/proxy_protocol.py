@@ -60,6 +60,10 @@ def _read_2(data: bytes, start: int, stop: int, side: Side) -> ProxyHeader:
 def _host(packed: bytes) -> str:
     if len(packed) == 4:
         return ".".join(map(str, packed))
-    from socket import AF_INET6, inet_ntop  # no I/O: the one function that spells an IPv6 address
-
-    return inet_ntop(AF_INET6, packed)
+    groups = [f"{packed[at] << 8 | packed[at + 1]:x}" for at in range(0, 16, 2)]
+    # RFC 5952 section 4.2: the longest run of two or more zero groups becomes "::"
+    runs = [(size, -at) for at in range(8) for size in range(2, 9 - at) if groups[at : at + size] == ["0"] * size]
+    if not runs:
+        return ":".join(groups)
+    size, start = max(runs)
+    return ":".join(groups[:-start]) + "::" + ":".join(groups[size - start :])

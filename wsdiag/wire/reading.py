@@ -40,7 +40,7 @@ class Reading:
         self.at = 0
         self.end = len(stream.data)
         self.elements: list[Element] = []
-        self.gaps = [gap for gap in sorted(stream.gaps) if 0 < gap.offset < self.end]
+        self.gaps = sorted((gap for gap in stream.gaps if 0 < gap.offset < self.end), key=lambda gap: gap.offset)
         self.next_gap = 0
         self.late = not stream.from_start or any(gap.offset <= 0 for gap in stream.gaps)
         self.searched = 0  # up to here no HTTP was found
@@ -232,7 +232,7 @@ class Reading:
         self.add(first_frame(run, self.at, self.side)._replace(span=whole, flaws=(), others=counting.frames - 1))
 
 
-# Kinds that get no Foreign element where they cannot be read on.
 _IN_FRONT = (ProxyHeader, ClientHello, ServerHello, TlsAlert, TlsData)
 _AHEAD = {CLIENT: (REQUEST_IN_TEXT, MAX_CLIENT_GARBAGE), SERVER: (STATUS_LINE, MAX_GARBAGE)}
+# Kinds that get no Foreign element where they cannot be read on.
 _NOT_FOREIGN = frozenset({"request", "response", "tls", "http2", "proxy-v1", "proxy-v2", "frame", "unknown", "empty"})
