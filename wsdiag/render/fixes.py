@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsdiag.model import Finding, Values
 from wsdiag.render.clean import clean
-from wsdiag.render.words import read_tables
+from wsdiag.render.words import read_tables, shades
 
 _FILE = Path(__file__).parent.parent / "words" / "fixes.toml"
 _VALUE = re.compile(r"\{([a-z]+)\}")
@@ -80,7 +80,7 @@ def diff(finding: Finding) -> str | None:
     wanted = set(_VALUE.findall(table["hunk"])) & _EXAMPLES.keys()
     example = not own or any(name not in known and name not in _PLAIN for name in wanted)
     lines = _filled(table["hunk"], {**_examples(known), **known})
-    if [line[1:] for line in lines if line[0] == "-"] == [line[1:] for line in lines if line[0] == "+"]:
+    if not _changes(lines):
         return None
     return _unified(table["file"], [_clean(line) for line in lines], example)
 
@@ -91,7 +91,8 @@ def examples(name: str) -> Iterator[tuple[str, str]]:
         cause, _, shade = table_name.partition(".")
         if cause == name:
             lines = _filled(table["hunk"], _examples({"scheme": table.get("scheme", "ws")}))
-            yield shade, _unified(table["file"], lines, True)
+            if _changes(lines):
+                yield shade, _unified(table["file"], lines, True)
 
 
 def _choose(finding: Finding) -> tuple[Mapping[str, str], bool] | None:
@@ -104,15 +105,14 @@ def _choose(finding: Finding) -> tuple[Mapping[str, str], bool] | None:
 
 
 def _names(finding: Finding) -> Iterator[tuple[str, bool]]:
-    scheme = str(finding.values.get("scheme", "")).lower()
     frameworks = [*_frameworks(finding.values)]
     if not frameworks and finding.name in _DEFAULT_FRAMEWORK:
         frameworks = [_DEFAULT_FRAMEWORK[finding.name]]
-    shades = [shade for shade in (finding.variant, scheme) if shade]
-    for shade in shades:
+    finer = shades(finding)
+    for shade in finer:
         for framework in frameworks:
             yield f"{finding.name}.{shade}.{framework}", True
-    for shade in (*shades, *frameworks):
+    for shade in (*finer, *frameworks):
         yield f"{finding.name}.{shade}", True
     yield finding.name, _GENERAL_TABLES.get(finding.name, "") in ("", *frameworks)
 
@@ -193,6 +193,10 @@ def _unified(file: str, lines: list[str], example: bool) -> str:
 
 def _filled(hunk: str, shown: Mapping[str, str]) -> list[str]:
     return [_VALUE.sub(lambda match: shown.get(match[1], match[0]), line) for line in hunk.split("\n")]
+
+
+def _changes(lines: list[str]) -> bool:
+    return [line[1:] for line in lines if line[0] == "-"] != [line[1:] for line in lines if line[0] == "+"]
 
 
 def _clean(line: str) -> str:

@@ -26,6 +26,8 @@ GROUPS = {
     "8": "source",
 }
 FIELDS = ("title", "why", "fix")
+# Values that pick finer words by themselves where such are written: [origin-rejected.phoenix], [response-auth.401].
+SHADES = ("protocol", "scheme", "framework", "number", "status", "subprotocol", "seconds")
 # Values that are slugs, and the table of `terms.toml` that holds their words.
 TERMS = {
     "alert": "alert",
@@ -61,6 +63,17 @@ class FindingText(NamedTuple):
     title: str
     why: str
     fix: str
+
+
+def shades(finding: Finding) -> list[str]:
+    """The names of finer words for a finding, the most special first: its variant, then what its values tell."""
+    found = [finding.variant] if finding.variant else []
+    for name in SHADES:
+        value = finding.values.get(name, "")
+        text = str(round(value)) if isinstance(value, float) else str(value).lower()
+        if text and text not in found:
+            found.append(text)
+    return found
 
 
 def words(lang: str) -> "Words":
@@ -107,24 +120,21 @@ class Words:
         return self._template(group, key) is not None
 
     def finding(self, finding: Finding) -> FindingText:
-        """The words of a finding; each field of its variant's block takes the place of the cause's own.
+        """The words of a finding, each field from the first block that has it: that of its variant, those of what its
+        values tell (see `shades`), the cause's own.
 
-        A variant's block that holds only `like` says what the block of that other variant says.
+        A block that holds only `like` says what the block of that other variant says.
         """
-        group = GROUPS.get(finding.code[2:3], "evidence")
-        fields = []
+        tables = _read(self.lang, GROUPS.get(finding.code[2:3], "evidence"))
+        blocks = []
+        for shade in shades(finding):
+            block = tables.get(f"{finding.name}.{shade}", {})
+            blocks.append(tables.get(f"{finding.name}.{block['like']}", {}) if "like" in block else block)
+        blocks += [tables.get(finding.name, {}), {"title": finding.name}]
         values = self._spoken(finding.values)
-        variant = f"{finding.name}.{finding.variant}"
-        if like := self._template(group, f"{variant}.like"):
-            variant = f"{finding.name}.{like}"
-        for field in FIELDS:
-            template = self._template(group, f"{variant}.{field}")
-            if template is None:
-                template = self._template(group, f"{finding.name}.{field}")
-            if template is None:
-                template = finding.name if field == "title" else ""
-            fields.append(fill(template, values))
-        return FindingText(*fields)
+        return FindingText(
+            *(fill(next((row[field] for row in blocks if field in row), ""), values) for field in FIELDS)
+        )
 
     def variants(self, finding: Finding) -> list[str]:
         """The variants of that cause that have a title of their own."""
