@@ -133,6 +133,15 @@ def test_the_framework_picks_the_lines() -> None:
         assert words in change
 
 
+def test_the_servers_framework_says_nothing_of_the_client() -> None:
+    change = diff(finding("client-websocket-scheme", framework="workerman", url="websocket://example.org/ws"))
+    assert change is not None
+    assert "+const socket = new WebSocket('ws://example.org/ws');" in change
+    change = diff(finding("client-websocket-scheme", "workerman", framework="workerman", host="example.org", port=80))
+    assert change is not None
+    assert "new AsyncTcpConnection('ws://example.org:80')" in change
+
+
 def test_no_honest_fix_means_none() -> None:
     assert diff(finding("closed-without-response")) is None
     assert diff(finding("client-websocket-scheme")) is None, "without the URL every line would be an invention"

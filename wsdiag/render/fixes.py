@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsdiag.model import Finding, Values
 from wsdiag.render.clean import clean
-from wsdiag.render.words import read_tables, shades
+from wsdiag.render.words import is_other_side, read_tables, shades
 
 _FILE = Path(__file__).parent.parent / "words" / "fixes.toml"
 _VALUE = re.compile(r"\{([a-z]+)\}")
@@ -105,7 +105,7 @@ def _choose(finding: Finding) -> tuple[Mapping[str, str], bool] | None:
 
 
 def _names(finding: Finding) -> Iterator[tuple[str, bool]]:
-    frameworks = [*_frameworks(finding.values)]
+    frameworks = [each for each in _frameworks(finding.values) if not is_other_side(finding, each)]
     if not frameworks and finding.name in _DEFAULT_FRAMEWORK:
         frameworks = [_DEFAULT_FRAMEWORK[finding.name]]
     finer = shades(finding)

@@ -28,6 +28,8 @@ GROUPS = {
 FIELDS = ("title", "why", "fix")
 # Values that pick finer words by themselves where such are written: [origin-rejected.phoenix], [response-auth.401].
 SHADES = ("protocol", "scheme", "framework", "number", "status", "subprotocol", "seconds")
+# Frameworks of servers: a start table beside a browser's error names the server's framework and not the browser's.
+SERVER_FRAMEWORKS = frozenset({"workerman", "gatewayworker", "webman"})
 # Values that are slugs, and the table of `terms.toml` that holds their words.
 TERMS = {
     "alert": "alert",
@@ -71,9 +73,16 @@ def shades(finding: Finding) -> list[str]:
     for name in SHADES:
         value = finding.values.get(name, "")
         text = str(round(value)) if isinstance(value, float) else str(value).lower()
+        if name == "framework" and is_other_side(finding, text):
+            continue
         if text and text not in found:
             found.append(text)
     return found
+
+
+def is_other_side(finding: Finding, framework: str) -> bool:
+    """True when the finding is about the client's program and the framework is known from the server's output."""
+    return finding.name.startswith("client-") and framework in SERVER_FRAMEWORKS
 
 
 def words(lang: str) -> "Words":
