@@ -1,0 +1,103 @@
+"""From hits to findings: each hit gets its places, findings of one name become one, open symptoms get their candidates.
+
+Which finding explains which, and in what order they are told, is left to `ranking`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from wsdiag.model import (
+    Candidate,
+    Certainty,
+    Exchange,
+    Finding,
+    Hit,
+    LineSpan,
+    Place,
+    Severity,
+    Span,
+    Values,
+)
+from wsdiag.ranking import is_cause, weight
+from wsdiag.rules import Cause, catalogue
+
+MAX_PLACES = 20  # of one finding; a capture may hold thousands, and `occurrences` counts them all
+# What a symptom knows that is also true of its causes.
+SHARED_VALUES = ("host", "port", "path", "url", "scheme", "address", "framework", "program")
+
+
+def finding_of(
+    cause: Cause, certainty: Certainty, hit: Hit, exchange: Exchange | None, severity: Severity | None
+) -> Finding:
+    """The finding that a hit makes. `severity` overrides the hit's and the cause's; lines have no exchange."""
+    return Finding(
+        cause.name,
+        cause.code,
+        severity or hit.severity or cause.severity,
+        hit.certainty or certainty,
+        hit.blame or cause.blame,
+        cause.reference,
+        hit.values,
+        hit.variant,
+        tuple(place_of(span, exchange) for span in hit.spans),
+        next_steps=hit.next_steps or cause.next_steps,
+    )
+
+
+def place_of(span: Span | LineSpan, exchange: Exchange | None) -> Place:
+    """Where a span stands: in which line or packet, in which connection."""
+    if isinstance(span, LineSpan):
+        return Place(
+            span.origin.source, span.origin.line, span.origin.packet, None, None, span.start, span.stop, span.text
+        )
+    assert exchange is not None
+    origin = exchange.connection.stream(span.side).origin_at(span.start)
+    source, line, packet = (origin.source, origin.line, origin.packet) if origin else ("", None, None)
+    return Place(source, line, packet, exchange.connection.id, span.side, span.start, span.stop)
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings of one name become one: the surest speaks, the places and values of all are kept."""
+    merged: dict[str, Finding] = {}
+    for found in findings:
+        known = merged.get(found.name)
+        if known is None:
+            merged[found.name] = found
+            continue
+        first, second = (known, found) if weight(known) <= weight(found) else (found, known)
+        merged[found.name] = first._replace(
+            values={**second.values, **first.values},
+            variant=first.variant or second.variant,
+            places=_united(first.places, second.places),
+            occurrences=known.occurrences + found.occurrences,
+        )
+    return list(merged.values())
+
+
+def _united(first: tuple[Place, ...], second: tuple[Place, ...]) -> tuple[Place, ...]:
+    united = dict.fromkeys((*first, *second))
+    return tuple(united)[:MAX_PLACES]
+
+
+def candidates_of(findings: Sequence[Finding], questions: Iterable[tuple[str, Hit]]) -> list[Finding]:
+    """The possible causes of every symptom that nothing explains, in the order an expert would check them."""
+    causes = catalogue()
+    open_names = {found.name for found in findings if found.consequence_of is None}
+    known = {found.name for found in findings}
+    settled = any(is_cause(found, causes) for found in findings)
+    added: dict[str, Finding] = {}
+    for name, hit in questions:
+        if name not in open_names or (settled and not causes[name].symptom):
+            continue
+        for candidate in hit.candidates or tuple(Candidate(each) for each in causes[name].candidates):
+            cause = causes.get(candidate.name)
+            if cause is None or cause.name in known or cause.name in added:
+                continue
+            values: Values = {**_places_only(hit.values), **candidate.values}
+            added[cause.name] = Finding(
+                cause.name, cause.code, "error", "possible", cause.blame, cause.reference, values, candidate.variant
+            )
+    return list(added.values())
+
+
+def _places_only(values: Values) -> Values:
+    return {name: values[name] for name in SHARED_VALUES if name in values}
