@@ -113,6 +113,43 @@ def test_python_websockets_debug_log() -> None:
     assert data(only.server) == wire(RESPONSE)
 
 
+def test_the_next_line_of_a_log_is_no_body() -> None:
+    """Here the body is not printed at all."""
+    logger = "web_1  | 2024-01-30 10:00:00,123 DEBUG websockets.server "
+    text = (
+        prefixed(f"{logger}< ", "GET / HTTP/1.1\nHost: h")
+        + "\n"
+        + prefixed(f"{logger}> ", "HTTP/1.1 426 Upgrade Required\nUpgrade: websocket")
+        + "\nweb_1  | 2024-01-30 10:00:00,124 INFO websockets.server connection rejected (426 Upgrade Required)"
+    )
+    (only,) = found(text)
+    assert data(only.client) == wire("GET / HTTP/1.1\nHost: h")
+    assert data(only.server) == wire("HTTP/1.1 426 Upgrade Required\nUpgrade: websocket")
+    assert only.server is not None
+    assert only.server.ending == "cut"
+
+
+def test_tcpdump_in_ascii() -> None:
+    """`tcpdump -A`: the packet's own headers stand in front as junk."""
+    text = (
+        "10:55:46.1 IP 127.0.0.1.50312 > 127.0.0.1.2346: Flags [P.], seq 1:225, ack 1, win 512, length 224\n"
+        f"E..|..@.@..........*...P.......{REQUEST}\n\n"
+        "10:55:46.2 IP 127.0.0.1.2346 > 127.0.0.1.50312: Flags [P.], seq 1:100, ack 225, win 512, length 99\n"
+        f"E..|..@.@..........*...P.......{RESPONSE}\n\n"
+    )
+    (only,) = found(text)
+    assert data(only.client) == wire(REQUEST)
+    assert data(only.server) == wire(RESPONSE)
+
+
+def test_nginx_debug_log() -> None:
+    """What it sends upstream, between quotes."""
+    head = REQUEST.replace("HTTP/1.1", "HTTP/1.0")
+    text = f'2026/11/22 11:16:52 [debug] 7#7: *1 http proxy header:\n"{head}\n\n"\n2026/11/22 11:16:52 [debug] 7#7: x'
+    (only,) = found(text)
+    assert data(only.client) == wire(head)
+
+
 def test_websocket_client_trace() -> None:
     """`enableTrace(True)`."""
     text = (
@@ -229,6 +266,7 @@ def test_a_provisional_network_tab_is_cut() -> None:
         'upstream: "http://127.0.0.1:20435/", request: "GET / HTTP/1.1", host: "a"',
         "Traceback (most recent call last):\nValueError: unsupported protocol; expected HTTP/1.1: GET / HTTP/1.0",
         "GET /ws HTTP/1.1",
+        "> GET /ws HTTP/2\n> Host: h\n> Upgrade: websocket\n> \n< HTTP/2 400 \n< server: x\n< ",
         "it says HTTP/1.1 101 Switching Protocols and then nothing",
         "The status line is: HTTP/1.1 403 Forbidden",
     ],

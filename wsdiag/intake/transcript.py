@@ -2,7 +2,7 @@
 logs, a browser's Network tab. Escaped and encoded forms of bytes are left to `dump`, wording to `rules.reported`.
 
 A head is believed only where a line holds nothing else than its first line (behind a log's prefix): an access-log line
-or a sentence that quotes one is no head.
+or a sentence that quotes one is no head. Heads of HTTP/2 and 3, as curl shows them, never were bytes like these.
 """
 
 import re
@@ -101,8 +101,8 @@ def _patterns() -> _Patterns:
             )
         ),
         marker=re.compile(r"(?:[<>](?:[ \t]|$)){1,2}"),
-        request=re.compile(r"""[ \t]*["']?(?P<line>[A-Z][A-Za-z]{2,15} [^\s"']\S* HTTP/\d(?:\.\d)?)\s*$"""),
-        response=re.compile(r"""[ \t]*["']?(?P<line>HTTP/\d(?:\.\d)? [1-9]\d\d(?:| [^"'{}]{0,80}))$"""),
+        request=re.compile(r"""[ \t]*["']?(?P<line>[A-Z][A-Za-z]{2,15} [^\s"']\S* HTTP/(?:[01]|\d\.\d))\s*$"""),
+        response=re.compile(r"""[ \t]*["']?(?P<line>HTTP/(?:[01]|\d\.\d) [1-9]\d\d(?:| [^"'{}]{0,80}))$"""),
         header=re.compile(r"(?P<name>:?[!#$%&*+.^_`|~0-9A-Za-z-]{1,80})[ \t]*:(?!//)[ \t]*(?P<value>.*)$"),
         no_header=re.compile(
             rf"(?:\w*(?:Error|Exception|error|exception)|{level}|(?:ws|wss|http|https|at|File|curl)) *:"
@@ -210,10 +210,12 @@ def _head(lines: Sequence[LogLine], index: int) -> Part | None:
     if complete:
         marks.append(Mark(len(data), lines[last].origin))
         data += CRLF
-        if not whole and not start.marker:
-            last, ending = _body(lines, last, bytes(data), is_request, start, data, marks)
-        elif start.marker and not is_request:
-            last, ending = _body(lines, last, bytes(data), is_request, _Line(start.prefix, "", ""), data, marks)
+        if start.prefix and (start.marker or b"content-length" not in data.lower()):
+            # A debug log shows no body, and the next line of a log is not one.
+            ending = "open" if is_request or b" 101 " in data[:14] else "cut"
+        elif not whole and (not start.marker or not is_request):
+            # curl -v prints the body without marker.
+            last, ending = _body(lines, last, bytes(data), is_request, start._replace(marker=""), data, marks)
     return Part(is_request, bytes(data), tuple(marks), complete, ending, index, last, start.marker)
 
 
