@@ -302,3 +302,16 @@ def test_every_cause_is_explained_with_the_same_examples_in_both_languages() -> 
             assert row["means"]
             assert row["happens"]
             assert (row.get("wrong"), row.get("right")) == (chinese[name].get("wrong"), chinese[name].get("right"))
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_key_that_the_sources_name_is_there(lang: str) -> None:
+    said = words(lang)
+    asked = names_given_in_pairs(r'(?:text|has)\(\s*"([a-z]+)",\s*"([a-z0-9.-]+)"')
+    assert ("interface", "paste-prompt") in asked
+    assert not sorted(f"{group}: {key}" for group, key in asked if not said.has(group, key))
+
+
+def names_given_in_pairs(pattern: str) -> set[tuple[str, str]]:
+    """The same for calls that name two things."""
+    return {pair for path in PACKAGE.rglob("*.py") for pair in re.findall(pattern, path.read_text("utf-8"))}
