@@ -142,6 +142,18 @@ def test_the_servers_framework_says_nothing_of_the_client() -> None:
     assert "new AsyncTcpConnection('ws://example.org:80')" in change
 
 
+def test_a_clients_library_says_nothing_of_what_refused_it() -> None:
+    refused = finding("origin-rejected", framework="gorilla", origin="https://example.org")
+    assert "CheckOrigin" in (diff(refused) or "")
+    assert diff(refused._replace(certainty="possible")) is None
+
+
+def test_lines_without_any_value_of_the_evidence_are_an_example() -> None:
+    change = diff(finding("idle-timeout", "haproxy"))
+    assert change is not None
+    assert change.startswith("--- a/haproxy.cfg\texample")
+
+
 def test_no_honest_fix_means_none() -> None:
     assert diff(finding("closed-without-response")) is None
     assert diff(finding("client-websocket-scheme")) is None, "without the URL every line would be an invention"

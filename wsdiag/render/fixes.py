@@ -78,7 +78,7 @@ def diff(finding: Finding) -> str | None:
     if any(name not in known for name in table.get("needs", "").split()):
         return None
     wanted = set(_VALUE.findall(table["hunk"])) & _EXAMPLES.keys()
-    example = not own or any(name not in known and name not in _PLAIN for name in wanted)
+    example = not own or not wanted or any(name not in known and name not in _PLAIN for name in wanted)
     lines = _filled(table["hunk"], {**_examples(known), **known})
     if not _changes(lines):
         return None

@@ -28,8 +28,11 @@ GROUPS = {
 FIELDS = ("title", "why", "fix")
 # Values that pick finer words by themselves where such are written: [origin-rejected.phoenix], [response-auth.401].
 SHADES = ("protocol", "scheme", "framework", "number", "status", "subprotocol", "seconds")
-# Frameworks of servers: a start table beside a browser's error names the server's framework and not the browser's.
 SERVER_FRAMEWORKS = frozenset({"workerman", "gatewayworker", "webman"})
+TWO_SIDED = frozenset(
+    {"aiohttp", "coder-websocket", "gorilla", "java-websocket", "node-ws", "python-socketio", "python-websockets"}
+    | {"signalr", "socketio", "tungstenite", "workerman"}
+)
 # Values that are slugs, and the table of `terms.toml` that holds their words.
 TERMS = {
     "alert": "alert",
@@ -76,8 +79,14 @@ def shades(finding: Finding) -> list[str]:
 
 
 def is_other_side(finding: Finding, framework: str) -> bool:
-    """True when the finding is about the client's program and the framework is known from the server's output."""
-    return finding.name.startswith("client-") and framework in SERVER_FRAMEWORKS
+    """True when the framework that the evidence names may not be that of the side which must change.
+
+    A start table beside a browser's error names the server's framework and not the browser's; and a library of both
+    sides that reports a refusal says nothing of what refused it, so it does not pick words for a mere candidate.
+    """
+    if finding.name.startswith("client-"):
+        return framework in SERVER_FRAMEWORKS
+    return finding.certainty == "possible" and framework in TWO_SIDED
 
 
 def words(lang: str) -> "Words":
