@@ -96,9 +96,7 @@ def hexdump_words(data: bytes) -> str:
 
 
 def hexdump_b(data: bytes) -> str:
-    lines = [
-        "*" if row is None else f"{at:07x} {' '.join(f'{b:03o}' for b in row):<63}" for at, row in _squeezed(data)
-    ]
+    lines = ["*" if row is None else f"{at:07x} {' '.join(f'{b:03o}' for b in row):<63}" for at, row in _squeezed(data)]
     return "\n".join([*lines, f"{len(data):07x}"])
 
 
@@ -122,7 +120,8 @@ def tcpdump(data: bytes, gutter: bool = True) -> str:
     lines = ["12:38:38.730074 IP 127.0.0.1.50312 > 127.0.0.1.2346: Flags [P.], seq 1:65, ack 1, win 8192, length 64"]
     for at, row in rows(packet, 16):
         words = " ".join(row[i : i + 2].hex() for i in range(0, len(row), 2))
-        lines.append(f"\t0x{at:04x}:  {words:<39}  {shown(row).replace(' ', '.')}" if gutter else f"\t0x{at:04x}:  {words}")
+        side = f"{words:<39}  {shown(row).replace(' ', '.')}" if gutter else words
+        lines.append(f"\t0x{at:04x}:  {side}")
     return "\n".join(lines)
 
 
@@ -180,11 +179,7 @@ def certutil(data: bytes) -> str:
 
 def format_hex(data: bytes) -> str:
     head = "\n\n           Path: C:\\Temp\\get.bin\n\n           " + " ".join(f"{n:02X}" for n in range(16)) + "\n"
-    return (
-        head
-        + "\n"
-        + "\n".join(f"{at:08X}   {row.hex(' ').upper():<47}  {shown(row)}" for at, row in rows(data, 16))
-    )
+    return head + "\n" + "\n".join(f"{at:08X}   {row.hex(' ').upper():<47}  {shown(row)}" for at, row in rows(data, 16))
 
 
 def format_hex_7(data: bytes) -> str:
@@ -239,7 +234,8 @@ def go_quoted(data: bytes) -> str:
 
 
 def ruby_inspect(data: bytes) -> str:
-    simple = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\e", 34: '\\"', 92: "\\\\"}
+    simple = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\e"}
+    simple |= {34: '\\"', 92: "\\\\"}
     out = []
     for at, b in enumerate(data):
         after = data[at + 1 : at + 2]
