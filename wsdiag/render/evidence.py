@@ -24,6 +24,7 @@ LINE_WINDOW = 600
 MAX_LINE_BYTES = 4096
 # An excerpt of more rows no longer points at anything.
 MAX_EXCERPT_ROWS = 4
+MAX_EXCERPT_BYTES = 48
 # The column at which the annotations stand, where the bytes leave room for them.
 NOTE_COLUMN = 46
 # Below this width the text column of a hexadecimal row is left out.
@@ -212,6 +213,8 @@ class Evidence:
 
     def _hex(self, row: Row, marks: Sequence[tuple[int, int]], label: str) -> None:
         note = self._row_text(row) if row.kind == "field" else ""
+        if any(mark[0] <= row.start and row.stop <= mark[1] and mark[1] - mark[0] > 16 for mark in marks):
+            marks = []  # the whole is meant, and carets below every byte would point at nothing
         for number, each in enumerate(hex_rows(row.data, row.start, marks)):
             text = each.text if self.page.width >= HEX_TEXT_WIDTH else ""
             short = row.kind == "field" and len(row.data) <= 8
@@ -222,6 +225,7 @@ class Evidence:
             self.page.line(("dim", f"  {each.offset:04x}  "), line.rstrip() if not behind else line, ("dim", behind))
             if each.carets:
                 self.page.line(" " * 8, ("mark", each.carets), ("mark", f" {label}" if label else ""))
+                label = ""
 
     def _text_line(self, place: Place) -> None:
         start = place.start or 0
@@ -247,9 +251,10 @@ class Evidence:
                     return
 
     def _row_excerpt(self, row: Row, told: Sequence[Telling]) -> None:
-        if row.kind == "hex" and len(row.data) > 48:
+        if row.kind == "hex" and len(row.data) > MAX_EXCERPT_BYTES:
             start = max(told[0].start - row.start, 0) // 16 * 16
-            row = row._replace(start=row.start + start, data=row.data[start : start + 48])
+            data = row.data[start : start + MAX_EXCERPT_BYTES]
+            row = row._replace(start=row.start + start, stop=row.start + start + len(data), data=data)
         elif row.name == "frame-payload":
             row = row._replace(data=row.data[:32])
         self.row(row, told, whole=False)
