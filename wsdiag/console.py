@@ -12,7 +12,10 @@ from wsdiag.model import Report, WsdiagError
 from wsdiag.render.words import Words, language, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
+
+    from wsdiag.model import Verdict
 
     Color = Literal["auto", "always", "never"]
 
@@ -55,8 +58,8 @@ class Console:
             self.output.write(text.encode(encoding, "backslashreplace").decode(encoding))
         self.output.flush()
 
-    def report(self, report: Report) -> None:
-        """Print the report for reading."""
+    def report(self, report: Report, counted: "Mapping[tuple[Verdict, str | None], int] | None" = None) -> None:
+        """Print the report for reading; `counted` as the renderer wants it."""
         from wsdiag.render.terminal import report as rendered
 
         self.write(
@@ -67,6 +70,7 @@ class Console:
                 color=self.color,
                 unicode=self.unicode,
                 verbose=self.verbose,
+                counted=counted,
             )
         )
 

@@ -53,21 +53,29 @@ class Asked(NamedTuple):
 class Tally:
     """What a run saw: connections by verdict and cause, and the different reports with how often each was met."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool) -> None:
+        """`shared`: connections of the same shape share one report object, which is then known again."""
+        self._shared = shared
+        self._same: dict[int, tuple[object, ...]] = {}
+        self._held: list[ConnectionReport] = []
         self.connections = 0
         self.causes: dict[tuple[Verdict, str | None], int] = {}
-        self.stories: dict[int, tuple[ConnectionReport, int]] = {}
+        self.stories: dict[tuple[object, ...], tuple[ConnectionReport, int]] = {}
 
     def add(self, report: ConnectionReport) -> None:
         """Count one connection."""
         self.connections += 1
         name = (report.verdict, report.primary)
         self.causes[name] = self.causes.get(name, 0) + 1
-        known = self.stories.get(id(report))
-        if known is not None:
-            self.stories[id(report)] = (report, known[1] + 1)
-        elif len(self.stories) < MAX_STORIES:
-            self.stories[id(report)] = (report, 1)
+        story = self._same.get(id(report))
+        if story is None:
+            story = (report.verdict, *((found.name, found.variant) for found in report.findings))
+            if len(self._same) < MAX_STORIES and self._shared:
+                self._same[id(report)] = story
+                self._held.append(report)  # as long as it lives, no other object has its id
+        first, count = self.stories.get(story, (report, 0))
+        if count or len(self.stories) < MAX_STORIES:
+            self.stories[story] = (first, count + 1)
 
     def report(self, evidence: Evidence) -> Report:
         """The story of the run: every different report once, its findings counted as often as they were met."""
@@ -112,8 +120,8 @@ class _Run:
     def __init__(self, asked: Asked, console: Console) -> None:
         self.asked = asked
         self.console = console
-        self.tally = Tally()
         self.each = asked.form in ("ndjson", "json", "html")
+        self.tally = Tally(shared=not self.each)
         self.kept: list[ConnectionReport] = []
         self.keys = _keys(asked.keylog)
         self.report: Report | None = None
@@ -194,8 +202,7 @@ class _Run:
             self.flush()
         elif asked.form == "text" and not asked.output:
             if not asked.quiet:
-                console.write(self.summary(report))
-                console.report(report._replace(connections=()))
+                self._story(report)
         else:
             from wsdiag.output import text_of, write_file
 
@@ -208,18 +215,14 @@ class _Run:
                     console.write(piece)
         return EXIT_CODES[report.verdict]
 
-    def summary(self, report: Report) -> str:
-        """The counts per cause, most frequent first."""
-        packets = report.capture.packets if report.capture is not None else 0
-        words = self.console.words
-        if not self.tally.connections:
-            return words.text("sniff", "summary.none", packets=packets) + "\n"
-        rows = sorted(self.tally.causes.items(), key=lambda item: -item[1])
-        width = len(str(rows[0][1]))
-        lines = [words.text("sniff", "summary.counts", connections=self.tally.connections, packets=packets)]
-        for (verdict, cause), count in rows:
-            lines.append(f"  {count:>{width}}  {cause or self._words.get(verdict, verdict)}")
-        return "\n" + "\n".join(lines) + "\n\n"
+    def _story(self, report: Report) -> None:
+        """What the whole run comes to, after the lines of its connections."""
+        if self.tally.connections:
+            self.console.write("\n")
+            self.console.report(report, self.tally.causes)
+        else:
+            packets = report.capture.packets if report.capture is not None else 0
+            self.console.write(self.console.words.text("sniff", "summary.none", packets=packets) + "\n")
 
 
 def _keys(path: str | None) -> "KeyLog | None":

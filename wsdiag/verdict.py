@@ -76,7 +76,8 @@ def conclude_report(
     story = Story(evidence, reports, tuple(each for each in reported if each.kind == "fact"))
     told, asked, doubts = _told_by_lines(reported)
     told += [finding_of(cause, certainty, hit, None, None) for cause, certainty, hit in retell(story, told)]
-    findings = explained([story.filled(found) for found in merged((*told, *_told_by_connections(reports)))])
+    from_connections = [found for found in _told_by_connections(reports) if not _denied(found, told)]
+    findings = explained([story.filled(found) for found in merged((*told, *from_connections))])
     # Bytes know more of their candidates than a line does, so theirs come first.
     added = candidates_of(findings, [*_asked_by_connections(reports), *asked])
     doubts = _open_doubts(doubts, findings)
@@ -105,7 +106,10 @@ def _told_by_lines(reported: Sequence["Reported"]) -> tuple[list[Finding], list[
         if each.kind == "candidates":
             doubts.append(each.hit)
         elif each.kind != "fact" and each.name in causes:
-            told.append(finding_of(causes[each.name], each.hit.certainty or "likely", each.hit, None, None))
+            hit = each.hit
+            if each.name == ESTABLISHED and not hit.variant:
+                hit = hit._replace(variant="log")  # a program said so; the answer itself was not seen
+            told.append(finding_of(causes[each.name], hit.certainty or "likely", hit, None, None))
             asked.append((each.name, each.hit))
     return told, asked, doubts
 
@@ -125,6 +129,12 @@ def _told_by_connections(reports: Sequence[ConnectionReport]) -> list[Finding]:
             if not candidate and not (healthy and _excused(found, report)):
                 told.append(_late(found, reached)._replace(consequence_of=None))
     return told
+
+
+def _denied(found: Finding, told: Sequence[Finding]) -> bool:
+    """A 101 whose accept could not be checked, while a line says that something is wrong with this very answer."""
+    unchecked = found.name == ESTABLISHED and found.variant == "unchecked"
+    return unchecked and any(each.code[2] == "4" and each.severity == "error" for each in told)
 
 
 def _excused(found: Finding, report: ConnectionReport) -> bool:

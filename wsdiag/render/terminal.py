@@ -4,10 +4,10 @@ The evidence itself is drawn by `evidence`, the conversation by `ladder`, pages 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsdiag.model import Finding, Input, Report, Value
+from wsdiag.model import Finding, Input, Report, Value, Verdict
 from wsdiag.render.annotate import SIDES
 from wsdiag.render.clean import clean, clean_block
 from wsdiag.render.evidence import Evidence, diff_kind
@@ -35,9 +35,15 @@ def report(
     color: bool = False,
     unicode: bool = True,
     verbose: int = 0,
+    counted: Mapping[tuple[Verdict, str | None], int] | None = None,
 ) -> str:
-    """The report as text for a terminal of that width. `unicode`: whether its encoding has our signs (✓ │ …)."""
-    return _Telling(report, words, Page(width, color, unicode), verbose).whole()
+    """The report as text for a terminal of that width. `unicode`: whether its encoding has our signs (✓ │ …).
+
+    `counted` says how many connections had which verdict and cause, where the report holds only examples of them.
+    """
+    telling = _Telling(report, words, Page(width, color, unicode), verbose)
+    telling.counted = counted
+    return telling.whole()
 
 
 def decoded(
@@ -80,6 +86,7 @@ class _Telling:
         self.connections = {each.exchange.connection.id: each for each in report.connections}
         self.evidence = Evidence(page, words, self.connections)
         self.story: Story = story(report)
+        self.counted: Mapping[tuple[Verdict, str | None], int] | None = None
 
     def say(self, key: str, **values: Value) -> str:
         return self.page.spell(self.words.text("report", key, **values))
@@ -231,10 +238,10 @@ class _Telling:
 
     def counts(self) -> None:
         """How many connections there are and of what; nothing for a single one."""
-        total = len(self.report.connections)
+        counted = Counter(self.counted or ((each.verdict, each.primary) for each in self.report.connections))
+        total = counted.total()
         if total < 2:
             return
-        counted = Counter((each.verdict, each.primary) for each in self.report.connections)
         self.page.gap()
         self.page.line(("head", self.say("connection.count", count=total)))
         room = len(str(total))

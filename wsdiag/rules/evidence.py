@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from wsdiag.model import CLIENT, SERVER, Exchange, Foreign, Hit, Response, Span, Unknown, wants_upgrade
+from wsdiag.model import CLIENT, SERVER, Exchange, Foreign, Hit, Span, Unknown, wants_upgrade
 from wsdiag.rules import hit, rule
 from wsdiag.rules.situation import accepted, attempt, port_of, whole_server_silence
 from wsdiag.wire.handshake import decoded_size
@@ -16,8 +16,16 @@ HEALTH_AGENTS = ("elb-healthchecker", "kube-probe", "googlehc", "haproxy", "cons
 def connection_established(exchange: Exchange) -> Iterator[Hit]:
     """A 101 with the right Sec-WebSocket-Accept."""
     response = exchange.response
-    if accepted(exchange) and isinstance(response, Response):
-        yield hit(Span(SERVER, response.span.start, response.head.span.start), status=101, **port_of(exchange))
+    if not accepted(exchange) or response is None:
+        return
+    where = Span(SERVER, response.span.start, response.head.span.start)
+    if response.version.text == "HTTP/2":
+        yield hit(where, variant="http2", status=response.status, **port_of(exchange))
+    elif exchange.request is None:
+        # Without the request there is no key that the accept could be checked against.
+        yield hit(where, variant="unchecked", certainty="likely", status=101, **port_of(exchange))
+    else:
+        yield hit(where, status=101, **port_of(exchange))
 
 
 @rule("WS102", on=Exchange, severity="note", blame="nobody", ref="RFC 9110 section 9.3.1")

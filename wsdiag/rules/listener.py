@@ -344,6 +344,8 @@ def tls_handshake_failed(exchange: Exchange) -> Iterator[Hit]:
     if not isinstance(hello, ClientHello):
         return
     values = {**port_of(exchange), "sni": hello.server_name} if hello.server_name else port_of(exchange)
+    if exchange.server and not isinstance(first_element(exchange, SERVER), (ServerHello, TlsAlert, TlsData)):
+        return  # the server speaks no TLS at all: what the client's alert says of it is beside the point
     for alert in (*exchange.server, *exchange.client):
         if isinstance(alert, TlsAlert) and alert.description not in (CLOSE_NOTIFY, USER_CANCELED):
             side = alert.span.side
