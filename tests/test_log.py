@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsdiag.intake import encoding, log
+from wsdiag.intake import encoding, log, search
 from wsdiag.model import LogLine
 from wsdiag.rules import reported
 
@@ -21,7 +21,7 @@ def scan(data: bytes, *, small: int = 64, chunk: int = 1024) -> log.Scanned:
     patch = pytest.MonkeyPatch()
     try:
         patch.setattr(log, "SMALL", small)
-        patch.setattr(log, "CHUNK", chunk)
+        patch.setattr(search, "CHUNK", chunk)
         return log.scan(io.BufferedReader(io.BytesIO(data)), "log")
     finally:
         patch.undo()
@@ -173,6 +173,14 @@ def test_too_many_lines_of_one_kind_are_counted_and_rare_ones_kept(monkeypatch: 
     assert ("server-error-close", 5001) in named(scanned.lines)
     assert len(scanned.lines) < 200
     assert "lines-left-out" in notes_of(scanned)
+
+
+def test_beyond_the_bound_of_bytes_only_rare_lines_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, whatever matters in the log."""
+    monkeypatch.setattr(log, "MOST_BYTES", 10_000)
+    scanned = scan((MATTERS + "\n").encode() * 5000 + CRASH.encode() + b"\n", chunk=4096)
+    assert ("server-error-close", 5001) in named(scanned.lines)
+    assert sum(len(line.text) for line in scanned.lines) < 20_000
 
 
 def test_a_million_tiny_lines() -> None:

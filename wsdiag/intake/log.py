@@ -4,47 +4,27 @@ say is left to `rules.reported` and to the readers of dumps and transcripts.
 
 import io
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from wsdiag.intake.encoding import clean, decode, decode_lines, lines_of, unicode_encoding
+from wsdiag.intake.search import CHUNK, Searched, chunks, searched
 from wsdiag.model import LogLine, Note, Origin
-from wsdiag.rules import tables
 
 # A text up to this size is read whole and every line of it is kept; of a larger one only the lines that matter.
 SMALL = 1 << 20
-CHUNK = 256 << 10  # stays in a processor's cache, which is worth a third of the time
-# Searching releases the interpreter's lock: two threads search while the first one counts lines.
-THREADS = 2
-# RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
-AUTOMATON_BYTES = 32 << 20
 # A kept line is at most this long (around what was found in it): no wording and no useful dump is longer.
 LONGEST_LINE = 64 * 1024
 LEAD = 4 * 1024
-# A line longer than a chunk is searched in pieces that overlap by this; no literal is longer.
-OVERLAP = 256
 # The lines kept for one literal or marker; the others are counted. With 100 bytes a line this stays far below 100 MB.
 MOST_LINES_PER_LITERAL = 20_000
+# Beyond this many bytes only rare ones are kept: the first lines of each literal.
 MOST_BYTES = 24 << 20
-# Neighbours (before, after) of a line that matters. Behind a head or a dump more lines belong to it, as long as they
-# look like it.
-AROUND = (0, 1)
-AROUND_BYTES = (1, 2)
-LONGEST_QUOTE = 400
+RARE = 20
+# What looks like the next line of a dump or of a head.
 CONTINUES = re.compile(
     rb"[ \t<>|*]*(?:[\w-]{1,40}: |[0-9A-Fa-f]{4,16}[: ]|(?:[0-9A-Fa-f]{2}[ ,:]){4}|[0-9A-Fa-f]{16}|0x[0-9A-Fa-f]{2},"
     rb"|\\x[0-9A-Fa-f]{2}|\r?$|\d{1,3}, ?\d{1,3},)"
-)
-# What shows that bytes or HTTP heads are quoted in a log: heads of handshakes, and dumps of "GET /", "HTTP/", TLS.
-MARKERS = (
-    rb"(?i:sec-websocket-[akvpe])",
-    rb"(?i:474554202f|485454502f31|47[ :,-]45[ :,-]54[ :,-]20[ :,-]2f|0x47, ?0x45, ?0x54)",
-    rb"(?i:\b1603(?:01|03)0[0-3][0-9a-f]{2}01|\b16[ :,-]03[ :,-]0[0-3][ :,-]|\\x16\\x03|0x16, ?0x03)",
-    rb"Buffer:[0-9a-f]{4}",  # Workerman's
-    rb"<Buffer (?:[0-9a-f]{2}|\.\.\.)",
-    rb"(?m)^(?:[<>] )?(?:HTTP/1\.[01] [1-5]\d\d|(?:GET|POST|HEAD|CONNECT) \S+ HTTP/1\.[01]\r?$)",
 )
 
 
@@ -79,7 +59,7 @@ def scan(stream: BinaryIO, source: str) -> Scanned:
     if named is not None:
         notes.append(Note("encoding", {"encoding": named.upper()}))
     picked = _Picked()
-    _pick(_chunks(rest, named), picked)
+    _pick(searched(chunks(rest, named)), picked)
     texts, decoding = decode_lines([line for _, line in picked.lines])
     lines = [
         LogLine(clean(text).strip("\r"), Origin(source, number))
@@ -141,131 +121,6 @@ class _Rest(io.RawIOBase):
         return len(data)
 
 
-class _Chunk(NamedTuple):
-    """Whole lines (or, of an endless line, a piece: `ends` is False; `overlap` bytes of it were searched before)."""
-
-    data: bytes
-    ends: bool
-    overlap: int
-
-
-def _chunks(stream: BinaryIO, named: str | None) -> Iterator[_Chunk]:
-    """The stream in chunks of whole lines, as UTF-8 where it is UTF-16 or UTF-32."""
-    overlap = b""
-    for data in _blocks(stream, named):
-        yield _Chunk(overlap + data if overlap else data, data.endswith(b"\n"), len(overlap))
-        overlap = data[max(data.rfind(b"\n") + 1, len(data) - OVERLAP) :]
-
-
-def _blocks(stream: BinaryIO, named: str | None) -> Iterator[bytes]:
-    """Blocks that end with a line, unless the line is longer than a block."""
-    if named is None:
-        while data := stream.read(CHUNK):
-            yield data if data.endswith(b"\n") else data + stream.readline(CHUNK)
-        return
-    text = io.TextIOWrapper(stream, encoding=named, errors="replace", newline="\n")
-    while characters := text.read(CHUNK):
-        yield (characters + text.readline(CHUNK)).encode("utf-8", "replace")
-
-
-@cache
-def _neighbours() -> Mapping[bytes, tuple[int, int]]:
-    """How many lines before and after a line with this literal belong to it: as far as its signatures look."""
-    found = tables.reaches()
-    return {
-        literal.encode(): (max(AROUND[0], before), max(AROUND[1], after)) for literal, (before, after) in found.items()
-    }
-
-
-@cache
-def _searcher() -> Any:
-    """All literals and markers as one RE2 automaton over bytes; None where RE2 is not installed."""
-    try:
-        import re2
-    except ImportError:  # pragma: no cover - a system without the wheel
-        return None
-    options = re2.Options()
-    options.max_mem = AUTOMATON_BYTES
-    options.never_capture = True
-    options.log_errors = False
-    options.encoding = re2.Options.Encoding.LATIN1
-    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
-    return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
-
-
-class _Found(NamedTuple):
-    """A line that matters: the literal or marker in it, where it and the line begin, the line's number (in the chunk,
-    from 0), how many lines before and after it belong to it, and how many more may continue it.
-    """
-
-    what: bytes
-    start: int
-    line_start: int
-    number: int
-    before: int
-    after: int
-    more: int
-
-
-class _Searched(NamedTuple):
-    """A chunk with the lines that matter, and how many lines end in it."""
-
-    chunk: _Chunk
-    found: list[_Found]
-    ended: int
-
-
-def _search(chunk: _Chunk) -> _Searched:
-    """Find literals and markers in the chunk, and count its lines on the way (every byte once)."""
-    data = chunk.data
-    neighbours = _neighbours()
-    found: list[_Found] = []
-    number = counted = next_line = 0
-    for match in (_searcher() or _slow_searcher()).finditer(data):
-        start, stop = match.span()
-        if stop <= chunk.overlap:
-            continue  # in the piece before
-        what = data[start:stop]
-        before, after = neighbours.get(what, AROUND_BYTES)
-        more = 0 if what in neighbours else LONGEST_QUOTE
-        if start < next_line:
-            last = found[-1]
-            before, after, more = max(before, last.before), max(after, last.after), max(more, last.more)
-            found[-1] = last._replace(before=before, after=after, more=more)
-            continue
-        if what.startswith(b"\n"):
-            start += 1
-        line_start = data.rfind(b"\n", 0, start) + 1
-        number += data.count(b"\n", counted, line_start)
-        found.append(_Found(what if what in neighbours else b"", start, line_start, number, before, after, more))
-        counted = line_start
-        next_line = data.find(b"\n", stop) + 1 or len(data)
-    return _Searched(chunk, found, number + data.count(b"\n", counted))
-
-
-@cache
-def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
-    """The same for Python's own engine."""
-    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
-    markers = [marker.replace(b"(?m)^", b"(?:^|\n)").replace(b"\r?$", b"") for marker in MARKERS]
-    return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
-
-
-def _searched(chunks: Iterator[_Chunk]) -> Iterator[_Searched]:
-    """Search the chunks, some ahead of the others, and give them back in their order."""
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    _searcher(), _neighbours()  # once, and not in both threads
-    waiting: deque[Future[_Searched]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for chunk in chunks:
-            waiting.append(pool.submit(_search, chunk))
-            if len(waiting) > THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 class _Picked:
     """The lines that are kept, and the counts of those that are not."""
 
@@ -296,7 +151,7 @@ class _Picked:
     def wanted(self, what: bytes) -> bool:
         """True until too many lines with this literal or marker were kept."""
         count = self.seen[what] = self.seen.get(what, 0) + 1
-        if count > MOST_LINES_PER_LITERAL or self.bytes > MOST_BYTES:
+        if count > (MOST_LINES_PER_LITERAL if self.bytes < MOST_BYTES else RARE):
             self.left_out += 1
             return False
         return True
@@ -311,14 +166,14 @@ class _Picked:
         return notes
 
 
-def _pick(chunks: Iterator[_Chunk], picked: _Picked) -> None:
+def _pick(found_in: Iterator[Searched], picked: _Picked) -> None:
     """Keep the lines that hold something, and their neighbours, each once and in order."""
     before_this = b""  # the chunk in front, for neighbours in it
     number = 1  # of the chunk's first line
     kept = 0  # the number of the last line kept
     until = 0  # lines up to this number are neighbours of one that was kept
     more = 0  # and up to this one, if they look like its continuation
-    for chunk, found, ended in _searched(chunks):
+    for chunk, found, ended in found_in:
         data = chunk.data
         position, here = 0, number  # the start of a line, and that line's number
         for each in (*found, None):

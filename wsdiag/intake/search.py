@@ -1,0 +1,159 @@
+"""Where something stands in a big log: the literals of all wordings, and the marks of dumps and heads, found in one
+pass over the bytes. Which lines are kept for that is left to `log`.
+"""
+
+import io
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, BinaryIO, NamedTuple
+
+from wsdiag.rules import tables
+
+CHUNK = 256 << 10  # stays in a processor's cache, which is worth a third of the time
+# Searching releases the interpreter's lock: two threads search while the first one counts lines.
+THREADS = 2
+# RE2's automaton for all literals at once; it is thrown away and built anew when it grows beyond this.
+AUTOMATON_BYTES = 32 << 20
+# A line longer than a chunk is searched in pieces that overlap by this; no literal is longer.
+OVERLAP = 256
+# Neighbours (before, after) of a line that matters. Behind a head or a dump more lines belong to it, as long as they
+# look like it.
+AROUND = (0, 1)
+AROUND_BYTES = (1, 2)
+LONGEST_QUOTE = 400
+# What shows that bytes or HTTP heads are quoted in a log: heads of handshakes, and dumps of "GET /", "HTTP/", TLS.
+MARKERS = (
+    rb"(?i:sec-websocket-[akvpe])",
+    rb"(?i:474554202f|485454502f31|47[ :,-]45[ :,-]54[ :,-]20[ :,-]2f|0x47, ?0x45, ?0x54)",
+    rb"(?i:\b1603(?:01|03)0[0-3][0-9a-f]{2}01|\b16[ :,-]03[ :,-]0[0-3][ :,-]|\\x16\\x03|0x16, ?0x03)",
+    rb"Buffer:[0-9a-f]{4}",  # Workerman's
+    rb"<Buffer (?:[0-9a-f]{2}|\.\.\.)",
+    rb"(?m)^(?:[<>] )?(?:HTTP/1\.[01] [1-5]\d\d|(?:GET|POST|HEAD|CONNECT) \S+ HTTP/1\.[01]\r?$)",
+)
+
+
+class Chunk(NamedTuple):
+    """Whole lines (or, of an endless line, a piece: `ends` is False; `overlap` bytes of it were searched before)."""
+
+    data: bytes
+    ends: bool
+    overlap: int
+
+
+def chunks(stream: BinaryIO, named: str | None) -> Iterator[Chunk]:
+    """The stream in chunks of whole lines, as UTF-8 where it is UTF-16 or UTF-32."""
+    overlap = b""
+    for data in _blocks(stream, named):
+        yield Chunk(overlap + data if overlap else data, data.endswith(b"\n"), len(overlap))
+        overlap = data[max(data.rfind(b"\n") + 1, len(data) - OVERLAP) :]
+
+
+def _blocks(stream: BinaryIO, named: str | None) -> Iterator[bytes]:
+    """Blocks that end with a line, unless the line is longer than a block."""
+    if named is None:
+        while data := stream.read(CHUNK):
+            yield data if data.endswith(b"\n") else data + stream.readline(CHUNK)
+        return
+    text = io.TextIOWrapper(stream, encoding=named, errors="replace", newline="\n")
+    while characters := text.read(CHUNK):
+        yield (characters + text.readline(CHUNK)).encode("utf-8", "replace")
+
+
+@cache
+def _neighbours() -> Mapping[bytes, tuple[int, int]]:
+    """How many lines before and after a line with this literal belong to it: as far as its signatures look."""
+    found = tables.reaches()
+    return {
+        literal.encode(): (max(AROUND[0], before), max(AROUND[1], after)) for literal, (before, after) in found.items()
+    }
+
+
+@cache
+def _searcher() -> Any:
+    """All literals and markers as one RE2 automaton over bytes; None where RE2 is not installed."""
+    try:
+        import re2
+    except ImportError:  # pragma: no cover - a system without the wheel
+        return None
+    options = re2.Options()
+    options.max_mem = AUTOMATON_BYTES
+    options.never_capture = True
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
+    return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
+
+
+class Found(NamedTuple):
+    """A line that matters: the literal or marker in it, where it and the line begin, the line's number (in the chunk,
+    from 0), how many lines before and after it belong to it, and how many more may continue it.
+    """
+
+    what: bytes
+    start: int
+    line_start: int
+    number: int
+    before: int
+    after: int
+    more: int
+
+
+class Searched(NamedTuple):
+    """A chunk with the lines that matter, and how many lines end in it."""
+
+    chunk: Chunk
+    found: list[Found]
+    ended: int
+
+
+def _search(chunk: Chunk) -> Searched:
+    """Find literals and markers in the chunk, and count its lines on the way (every byte once)."""
+    data = chunk.data
+    neighbours = _neighbours()
+    found: list[Found] = []
+    number = counted = next_line = 0
+    for match in (_searcher() or _slow_searcher()).finditer(data):
+        start, stop = match.span()
+        if stop <= chunk.overlap:
+            continue  # in the piece before
+        what = data[start:stop]
+        before, after = neighbours.get(what, AROUND_BYTES)
+        more = 0 if what in neighbours else LONGEST_QUOTE
+        if start < next_line:
+            last = found[-1]
+            before, after, more = max(before, last.before), max(after, last.after), max(more, last.more)
+            found[-1] = last._replace(before=before, after=after, more=more)
+            continue
+        if what.startswith(b"\n"):
+            start += 1
+        line_start = data.rfind(b"\n", 0, start) + 1
+        number += data.count(b"\n", counted, line_start)
+        found.append(Found(what if what in neighbours else b"", start, line_start, number, before, after, more))
+        counted = line_start
+        next_line = data.find(b"\n", stop) + 1 or len(data)
+    return Searched(chunk, found, number + data.count(b"\n", counted))
+
+
+@cache
+def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
+    """The same for Python's own engine."""
+    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
+    markers = [marker.replace(b"(?m)^", b"(?:^|\n)").replace(b"\r?$", b"") for marker in MARKERS]
+    return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
+
+
+def searched(chunks: Iterator[Chunk]) -> Iterator[Searched]:
+    """Search the chunks, some ahead of the others, and give them back in their order."""
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    _searcher(), _neighbours()  # once, and not in both threads
+    waiting: deque[Future[Searched]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(_search, chunk))
+            if len(waiting) > THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
