@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wsdiag import diagnose
 from wsdiag.model import Finding, NextStep, Note, WsdiagError
 from wsdiag.render.words import FIELDS, GROUPS, LANGUAGES, MAX_VALUE_LENGTH, _read, fill, language, words
-from wsdiag.rules import catalogue
+from wsdiag.rules import catalogue, listener, request, response, story
 
 PACKAGE = Path(__file__).parent.parent / "wsdiag"
 FOLDER = PACKAGE / "words"
@@ -52,6 +52,16 @@ def variants() -> Iterator[tuple[str, str]]:
                 constants = [each.value for each in function.args if isinstance(each, ast.Constant)]
                 if len(constants) > 1 and constants[1]:
                     yield str(constants[0]), str(constants[1])
+
+
+def computed_variants() -> Iterator[tuple[str, str]]:
+    """Variants that a rule looks up or puts together."""
+    yield from (("tls-handshake-failed", variant) for variant in listener.ALERT_VARIANTS.values())
+    yield from (("tls-to-plaintext", f"closed-{ending}") for ending in ("fin", "reset"))
+    yield from (("request-malformed", kind) for kind in request.FATAL_FLAWS)
+    yield from (("response-5xx-upstream", variant) for variant in response.GATEWAY_VARIANTS.values())
+    yield from (("response-5xx-upstream", variant) for variant in story.UNREACHABLE.values())
+    yield from (("proxy-stripped-upgrade", variant) for variant in ("both-legs", "denied"))
 
 
 def _variants_in(function: ast.FunctionDef) -> Iterator[str]:
@@ -138,7 +148,7 @@ def test_every_variant_that_can_occur_has_words(lang: str) -> None:
     said = words(lang)
     missing = sorted(
         f"{name}.{variant}"
-        for name, variant in set(variants())
+        for name, variant in {*variants(), *computed_variants()}
         if name in catalogue()
         and not any(
             said.has(GROUPS[catalogue()[name].code[2]], f"{name}.{variant}.{field}") for field in (*FIELDS, "like")
