@@ -3,6 +3,7 @@
 How packets are put in order is left to `tcp`, which bytes are kept to `follow`; `assemble` makes the finished record.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wsdiag.model import CLIENT, SERVER, Ending, Endpoint, Frame, Opening, Side
@@ -185,6 +186,7 @@ class Flow:
         self.closer = None
 
 
+@lru_cache(maxsize=4096)
 def host_text(address: bytes) -> str:
     """An IPv4 or IPv6 address as text (RFC 5952); an IPv4-mapped one as IPv4."""
     if len(address) == 4:

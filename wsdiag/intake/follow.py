@@ -230,7 +230,7 @@ class Following:
         self.passed.clear()
 
     def _emit(self, flow: Flow) -> None:
-        if len(self.hosts) < FEW:
+        if self.seen <= FEW and len(self.hosts) < FEW:
             self.hosts.add(flow.endpoints()[1].host)
         flow.id = self.emitted
         self.emitted += 1

@@ -36,10 +36,19 @@ class Pairs:
     def see(self, flow: Flow) -> None:
         """A connection ended; its id is set."""
         data = flow.client.kept
-        match = _KEY.search(data)
-        if match is None or len(self.found) >= MAX_PAIRINGS:
+        if not data or len(self.found) >= MAX_PAIRINGS:
             return
-        key = match[1]
+        at = data.find(b"\nSec-WebSocket-Key: ")  # as nearly everybody writes it
+        if at >= 0:
+            at += 20
+            key = bytes(data[at : data.find(b"\r", at)])
+        else:
+            match = _KEY.search(data)
+            if match is None:
+                return
+            key = match[1]
+        if not 8 <= len(key) <= 64:
+            return
         half = (len(flow.key) - 4) // 2
         leg = _Leg(
             flow.id,
@@ -52,7 +61,7 @@ class Pairs:
         if other is not None and other.server != leg.server:
             outer, inner = (other, leg) if other.first < leg.first else (leg, other)
             if inner.first <= outer.last:
-                before, after = header_names(outer.head), header_names(inner.head)
+                before, after = header_names(outer.head[:4096]), header_names(inner.head[:4096])
                 self.found.append(
                     Pairing(
                         key.decode("latin-1"),

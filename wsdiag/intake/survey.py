@@ -3,6 +3,7 @@
 Reading the file is left to `capture`, following connections to `tcp`, verdicts to the caller's `judge`.
 """
 
+import gc
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -16,7 +17,9 @@ from wsdiag.intake.shape import shape_of
 from wsdiag.intake.tcp import Flows
 from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note, Pairing
 
-MAX_SHAPES = 2048  # verdicts remembered; a capture has some dozens of shapes, a hostile one as many as connections
+MAX_SHAPES = 1024  # verdicts remembered; a capture has some dozens of shapes, a hostile one as many as connections
+# Connections leave no rings of references behind, so that looking for such garbage is nearly always in vain.
+UNHURRIED = (50_000, 50, 1000)
 MAX_CONNECTIONS = 20000  # connections that are kept as records at one time; a report of more is a survey
 KEPT_KEYED = 1 << 20  # bytes kept of each direction of a TLS connection when there are keys: all of most conversations
 
@@ -124,7 +127,12 @@ class Survey:
         self.blocks = capture.key_logs
         if not isinstance(capture, Pcap):  # only pcapng files can hold keys
             self.flows.following.kept_tls = max(self.flows.following.kept_tls, KEPT)
-        capture.feed(self.flows, progress)
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*UNHURRIED)
+        try:
+            capture.feed(self.flows, progress)
+        finally:
+            gc.set_threshold(*thresholds)
         return CaptureReading(
             capture.summary, (*capture.notes, *_unread(self.flows)), tuple(self.pairs.found), tuple(capture.key_logs)
         )

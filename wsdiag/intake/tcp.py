@@ -193,7 +193,7 @@ class Flows:
         if ports is not None and source not in ports and target not in ports:
             self._bury(key, back)
             return None
-        if self.closing and self.closing[0][0] <= number:
+        if self.closing and self.closing[0][0] + LINGER <= number:
             self.expire(stamp, number)
         if flags & SYN:
             from_client = not flags & ACK
