@@ -28,11 +28,11 @@ def text_of(report: Report, form: str, console: Console, *, redact: bool) -> Ite
     elif form == "html":
         from wsdiag.render.html import page
 
-        yield from page(report, words)
+        yield from page(report, words, redacted=redact)
     elif form == "markdown":
         from wsdiag.render.markdown import document as markdown
 
-        yield markdown(report, words)
+        yield markdown(report, words, redacted=redact)
     elif form == "sarif":
         from wsdiag.render.sarif import document as sarif
 

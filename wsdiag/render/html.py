@@ -27,6 +27,7 @@ from wsdiag.render.hexdump import hex_rows
 from wsdiag.render.ladder import Arrow, label, ladder
 from wsdiag.render.layout import Page, defused
 from wsdiag.render.story import story
+from wsdiag.render.terminal import verdict_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,7 +122,7 @@ class _Html:
             lang=self.words.lang.replace("_", "-"),
             policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
             style=_trusted(style),
-            title=primary.title.replace("`", "") if primary else self.say(f"verdict.{self._verdict()}-title"),
+            title=primary.title.replace("`", "") if primary else verdict_words(self.report, self.words)["title"],
             inputs=list(self._inputs()),
             verdict=self.report.verdict,
             verdict_word=self.say(f"verdict.{self.report.verdict}"),
@@ -169,10 +170,6 @@ class _Html:
             [self._place(each) for each in shown],
             len(places) - len(shown),
         )
-
-    def _verdict(self) -> str:
-        nothing = not any(each.severity != "note" for each in self.report.findings)
-        return "undecided-nothing" if self.report.verdict == "undecided" and nothing else self.report.verdict
 
     def _inputs(self) -> Iterator[str]:
         for each in self.report.inputs:

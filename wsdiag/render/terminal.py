@@ -68,7 +68,10 @@ def verdict_words(report: Report, words: "Words") -> dict[str, Value]:
     """The verdict and what it means, for a report without a primary cause."""
     key: str = report.verdict
     if key == "undecided" and not any(each.severity != "note" for each in report.findings):
-        key = "undecided-nothing"
+        begun = any(
+            (request := each.exchange.request) is not None and wants_upgrade(request) for each in report.connections
+        )
+        key = "undecided-begun" if begun else "undecided-nothing"
     return {
         "verdict": words.text("report", f"verdict.{report.verdict}"),
         "title": words.text("report", f"verdict.{key}-title"),
