@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsdiag.model import Finding, Input, Report, Value, Verdict
+from wsdiag.model import Finding, Input, Report, Value, Verdict, wants_upgrade
 from wsdiag.render.annotate import SIDES
 from wsdiag.render.clean import clean, clean_block
 from wsdiag.render.evidence import Evidence, diff_kind
