@@ -11,10 +11,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "wsdiag"
 # Who may import whom, from the inside out; a layer sees itself and those before it.
 LAYERS = {
-    "model": {"model"},
-    "wire": {"model", "wire"},
-    "rules": {"model", "wire", "rules"},
-    "intake": {"model", "wire", "intake", "rules"},
+    "record": {"record"},
+    "model": {"model", "record"},
+    "wire": {"model", "record", "wire"},
+    "rules": {"model", "record", "wire", "rules"},
+    "intake": {"model", "record", "wire", "intake", "rules"},
 }
 # What the inner parts must not touch: files, sockets, clocks, locales, and scapy.
 FORBIDDEN = {"socket", "time", "datetime", "locale", "scapy", "os", "pathlib", "click", "rich", "jinja2", "asyncio"}

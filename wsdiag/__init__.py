@@ -3,16 +3,18 @@
 `diagnose` takes text, bytes and paths and gives the report; `Report` and the records in it are in `wsdiag.model`.
 """
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # importing typing to learn this would take as long as a tenth of `wsdiag decode`
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from wsdiag.api import diagnose
     from wsdiag.model import Finding, Report, WsdiagError
 
 __all__ = ["Finding", "Report", "WsdiagError", "diagnose"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Loaded when asked for: `wsdiag decode` starts in a few milliseconds because this module imports nothing.
     if name == "diagnose":
         from wsdiag.api import diagnose

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 from wsdiag.diagnosis import diagnose_evidence
 from wsdiag.intake.recognise import HEAD, recognise
 from wsdiag.model import CaptureSummary, Connection, Evidence, Input, LogLine, Note, Pairing, Report, WsdiagError
+from wsdiag.record import NamedTuple
 
 
 class Opened(NamedTuple):

@@ -6,7 +6,9 @@ The records are `NamedTuple`s: frozen and slotted, and, unlike dataclasses, free
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
+
+from wsdiag.record import NamedTuple
 
 Side: TypeAlias = Literal["client", "server"]
 Severity: TypeAlias = Literal["error", "warning", "note"]

@@ -5,7 +5,7 @@ other. The file is read twice: whole connections are needed to find a secret tha
 """
 
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from wsdiag.diagnosis import diagnose_connection
 from wsdiag.intake.bpf import RAW_IP
@@ -16,6 +16,7 @@ from wsdiag.intake.save import PcapWriter
 from wsdiag.intake.survey import Sighting, Survey
 from wsdiag.intake.tcp import Flows
 from wsdiag.model import CLIENT, SERVER, ConnectionReport, Stream
+from wsdiag.record import NamedTuple
 from wsdiag.render.redact import Redactor
 
 MAX_REMEMBERED = 64 << 20  # bytes of streams that are held between the readings; of later connections payload is cut

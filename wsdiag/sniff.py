@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wsdiag.console import EXIT_CODES, Console
 from wsdiag.diagnosis import diagnose_connection, diagnose_evidence
@@ -24,6 +24,7 @@ from wsdiag.model import (
     Verdict,
     WsdiagError,
 )
+from wsdiag.record import NamedTuple
 
 if TYPE_CHECKING:
     from wsdiag.intake.keylog import KeyLog

@@ -3,7 +3,7 @@
 Classic BPF (the instructions of `tcpdump -d`), so that filtering needs no libpcap, which slim images lack.
 """
 
-from typing import NamedTuple
+from wsdiag.record import NamedTuple
 
 # Link types as capture files number them (https://www.tcpdump.org/linktypes.html).
 ETHERNET = 1

@@ -7,7 +7,9 @@ dissects a thousand packets a second; what is needed of TLS here is these few fu
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from wsdiag.record import NamedTuple
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305

@@ -5,9 +5,9 @@
 import codecs
 import re
 from functools import cache
-from typing import NamedTuple
 
 from wsdiag.model import LogLine, Note, Origin
+from wsdiag.record import NamedTuple
 
 # How many of the bytes that are no UTF-8 are looked at to tell GB18030 from damage.
 SAMPLE = 64 * 1024

@@ -4,7 +4,8 @@ What the segments add up to is left to `tcp`; what cannot be read is counted by 
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+
+from wsdiag.record import NamedTuple
 
 # Link types as capture files number them (https://www.tcpdump.org/linktypes.html).
 NULL, ETHERNET, PPP, RAW, LOOP = 0, 1, 9, 101, 108

@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from wsdiag.intake.privileges import drop_privileges, unprivileged_user, ways_out
 from wsdiag.intake.save import PcapWriter, create
 from wsdiag.model import WsdiagError
+from wsdiag.record import NamedTuple
 
 TICK = 0.2  # seconds: how often the caller hears of the time, and how late a signal may be noticed
 LINGER = 0.12  # seconds to wait for the kernel's last, half-full block once the end is near

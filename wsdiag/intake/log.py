@@ -5,11 +5,12 @@ say is left to `rules.reported` and to the readers of dumps and transcripts.
 import io
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from wsdiag.intake.encoding import clean, decode, decode_lines, lines_of, unicode_encoding
 from wsdiag.intake.search import CHUNK, Searched, chunks, searched
 from wsdiag.model import LogLine, Note, Origin
+from wsdiag.record import NamedTuple
 
 # A text up to this size is read whole and every line of it is kept; of a larger one only the lines that matter.
 SMALL = 1 << 20

@@ -5,10 +5,10 @@ What the difference between the legs means is left to the rules.
 
 import re
 from collections import OrderedDict
-from typing import NamedTuple
 
 from wsdiag.intake.flow import Flow
 from wsdiag.model import Pairing
+from wsdiag.record import NamedTuple
 
 MAX_KEYS = 2048  # keys that wait for their other leg; it begins within the first one's life
 MAX_PAIRINGS = 1000  # pairs that are remembered: more of them repeat each other

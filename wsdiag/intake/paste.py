@@ -3,10 +3,11 @@ into conversations. Notations are read in `dump`, quoted heads in `transcript`, 
 """
 
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from wsdiag.intake.dump import Dump, find_dumps
 from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Origin, Side, Stream
+from wsdiag.record import NamedTuple
 from wsdiag.wire.identify import identify
 
 # First bytes that only a server, or only a client, begins with.

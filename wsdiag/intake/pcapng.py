@@ -5,11 +5,11 @@ Blocks without packets, keys or counts are passed over by their length. What pac
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
 
 from wsdiag.intake.buffered import Buffered
 from wsdiag.intake.capture import Capture
 from wsdiag.intake.tcp import Flows
+from wsdiag.record import NamedTuple
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _STATISTICS, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 5, 6, 10
 _TLS_KEY_LOG = 0x544C534B  # secrets type "TLSK"

@@ -6,9 +6,9 @@ As tcpdump does it: with sudo the process becomes the user who called it, for a 
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from wsdiag.model import WsdiagError
+from wsdiag.record import NamedTuple
 
 
 class User(NamedTuple):

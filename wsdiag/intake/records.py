@@ -4,11 +4,11 @@ The ciphers are in `cipher`, the key log in `keylog`; what becomes of the plaint
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from wsdiag.intake.cipher import SUITES, TLS12, TLS13, Protection, Protection13, protections12
 from wsdiag.intake.keylog import KeyLog
 from wsdiag.model import CLIENT, SERVER, Side
+from wsdiag.record import NamedTuple
 
 MAX_RECORD = (1 << 14) + 2048  # RFC 5246 section 6.2.3; TLS 1.3 allows 256 bytes more than the plaintext
 MAX_HELLO = 1 << 17  # as in wire.tls: a hello is a few KB at most

@@ -5,7 +5,8 @@ Which bytes are secret is left to the caller, writing the file to `save`.
 
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from wsdiag.record import NamedTuple
 
 # Where the IP header begins after the link header, or where the EtherType stands.
 _TYPE_AT = {1: 12, 113: 14, 276: 0}  # Ethernet, Linux cooked 1 and 2

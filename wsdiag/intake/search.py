@@ -7,8 +7,9 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
+from wsdiag.record import NamedTuple
 from wsdiag.rules import tables
 
 CHUNK = 256 << 10  # stays in a processor's cache, which is worth a third of the time

@@ -5,7 +5,7 @@ Reading the file is left to `capture`, following connections to `tcp`, verdicts 
 
 import gc
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from wsdiag.intake.assemble import connection_of
 from wsdiag.intake.capture import Capture, Pcap, open_capture
@@ -16,6 +16,7 @@ from wsdiag.intake.pairing import Pairs
 from wsdiag.intake.shape import shape_of
 from wsdiag.intake.tcp import Flows
 from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note, Pairing
+from wsdiag.record import NamedTuple
 
 MAX_SHAPES = 1024  # verdicts remembered; a capture has some dozens of shapes, a hostile one as many as connections
 # Connections leave no rings of references behind, so that looking for such garbage is nearly always in vain.

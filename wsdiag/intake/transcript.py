@@ -8,9 +8,9 @@ or a sentence that quotes one is no head. Heads of HTTP/2 and 3, as curl shows t
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
 
 from wsdiag.model import Ending, LogLine, Mark, Note, Origin, Stream
+from wsdiag.record import NamedTuple
 
 # A head longer than this is none: servers refuse more than some ten kilobytes, long before 200 lines.
 MOST_LINES = 200

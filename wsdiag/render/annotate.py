@@ -4,7 +4,7 @@ Terminal and HTML draw these rows and mark in them what the findings are about; 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from wsdiag.model import (
     CLIENT,
@@ -29,6 +29,7 @@ from wsdiag.model import (
     Value,
     Values,
 )
+from wsdiag.record import NamedTuple
 
 # line: characters of a text protocol · field: bytes of a binary one, with a name · hex: bytes that have none ·
 # fact: something read out of the bytes above · missing: what should stand here and does not · cut: rows left out

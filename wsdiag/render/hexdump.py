@@ -1,7 +1,8 @@
 """Draws bytes in classic rows of sixteen: offset, hexadecimal, text; what the marks mean is left to the caller."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from wsdiag.record import NamedTuple
 
 BYTES_A_ROW = 16
 

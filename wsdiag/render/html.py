@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wsdiag.model import CLIENT, ConnectionReport, Endpoint, Finding, Place, Report, Side, Value, Verdict
+from wsdiag.record import NamedTuple
 from wsdiag.render.annotate import SIDES, Row, Telling, side_rows, tellings
 from wsdiag.render.clean import clean, clean_block
 from wsdiag.render.evidence import (

@@ -4,7 +4,7 @@ The arrows are data; this module also draws them for a terminal, `html` as SVG a
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from wsdiag.model import (
     CLIENT,
@@ -30,6 +30,7 @@ from wsdiag.model import (
     Values,
     wants_upgrade,
 )
+from wsdiag.record import NamedTuple
 from wsdiag.render.annotate import OPCODES, SIDES, Telling, alert_name, tellings, tls_version
 from wsdiag.render.clean import clean
 from wsdiag.render.layout import Page, cell_width, cut, pad

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+
+from wsdiag.record import NamedTuple
 
 
 def _words(text: str) -> frozenset[str]:

@@ -1,8 +1,7 @@
 """Sorts a report's findings into the parts that every renderer tells in the same order; it draws nothing."""
 
-from typing import NamedTuple
-
 from wsdiag.model import Finding, Report
+from wsdiag.record import NamedTuple
 
 
 class Story(NamedTuple):

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from wsdiag.model import Finding, NextStep, Note, Value, Values, WsdiagError
+from wsdiag.record import NamedTuple
 from wsdiag.render.clean import clean
 
 LANGUAGES = ("en", "zh_CN")

@@ -6,7 +6,7 @@ name is the cause's name in the catalogue. A cause that only words can show (a l
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from wsdiag.model import (
     Blame,
@@ -19,6 +19,7 @@ from wsdiag.model import (
     Span,
     Value,
 )
+from wsdiag.record import NamedTuple
 
 F = TypeVar("F", bound=Callable[..., Iterable[Hit]])
 

@@ -3,9 +3,9 @@ line is left to `reported`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from wsdiag.model import NO_VALUES, Value, Values
+from wsdiag.record import NamedTuple
 
 
 class Decision(NamedTuple):

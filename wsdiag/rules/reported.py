@@ -5,9 +5,10 @@ cause. The tables are read by `tables`, the text by the intake; ranking the hits
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from wsdiag.model import Hit, LineSpan, LogLine, Value
+from wsdiag.record import NamedTuple
 from wsdiag.rules.decide import DECISIONS
 from wsdiag.rules.status import cause_of_status
 from wsdiag.rules.tables import ANY_CAUSE, Kind, Signature, index, signature_at

@@ -5,7 +5,7 @@ A fact (a listener's address, a client's URL, a program's version) is no finding
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wsdiag.model import (
     Certainty,
@@ -19,6 +19,7 @@ from wsdiag.model import (
     Values,
     wants_upgrade,
 )
+from wsdiag.record import NamedTuple
 from wsdiag.rules import Cause, catalogue, hit
 from wsdiag.rules.situation import accepted
 

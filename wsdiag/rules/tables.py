@@ -8,9 +8,10 @@ occurs in the evidence.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from wsdiag.model import NO_VALUES, Candidate, Certainty, Values
+from wsdiag.record import NamedTuple
 
 Kind: TypeAlias = Literal["rule", "candidates", "symptom", "fact"]
 

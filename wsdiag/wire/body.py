@@ -9,9 +9,8 @@ Which message has one is left to `exchange`. Flaws of a message's body:
 | cut-body | the body ends before its announced length |
 """
 
-from typing import NamedTuple
-
 from wsdiag.model import Flaw, Head, Side, Span
+from wsdiag.record import NamedTuple
 
 MAX_CONTENT = 4096  # bytes of a body that are kept
 MAX_LENGTH_DIGITS = 18  # of Content-Length and of chunk sizes

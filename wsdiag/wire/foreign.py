@@ -7,9 +7,9 @@ documents; where a check is only "likely", as many bytes as are there fit, but o
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import NamedTuple
 
 from wsdiag.model import CLIENT, SERVER, Side
+from wsdiag.record import NamedTuple
 from wsdiag.wire.identity import Identity
 
 MAX_DETAIL = 200  # characters of a quoted line

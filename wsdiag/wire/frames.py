@@ -23,9 +23,9 @@ that gigabytes can be read in little memory. Flaws of a frame:
 """
 
 from codecs import getincrementaldecoder
-from typing import NamedTuple
 
 from wsdiag.model import CLIENT, Flaw, Frame, Side, Span
+from wsdiag.record import NamedTuple
 from wsdiag.wire.content import BINARY, CLOSE, CONTINUATION, PING, PONG, SMALL, TEXT, Content, readable_text
 from wsdiag.wire.handshake import DeflateParameters
 

@@ -5,9 +5,9 @@ is left to `h2websocket`.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from wsdiag.model import Side, Span
+from wsdiag.record import NamedTuple
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION = 0, 1, 3, 4, 7, 9
 MAX_FRAME = 1 << 20  # 16 KiB unless a peer allows more; what claims more is no HTTP/2 frame

@@ -6,7 +6,6 @@ Nothing is asked for by upgrade here: there is no key and no accept, and the ans
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from wsdiag.model import (
     CLIENT,
@@ -27,6 +26,7 @@ from wsdiag.model import (
     Stream,
     Unknown,
 )
+from wsdiag.record import NamedTuple
 from wsdiag.wire.frames import read_frames
 from wsdiag.wire.h2frames import Direction, Fields, HeaderBlock
 from wsdiag.wire.handshake import deflate_parameters

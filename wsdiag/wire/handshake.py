@@ -4,9 +4,9 @@ Whether a value is right or wrong for a connection is left to the rules.
 """
 
 from binascii import Error, a2b_base64, b2a_base64
-from typing import NamedTuple
 
 from wsdiag.model import Head, Request, Response
+from wsdiag.record import NamedTuple
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 SAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the worked example of RFC 6455 section 1.3: seen hard-coded in the wild

@@ -32,9 +32,9 @@ Flaws of a head:
 """
 
 import re
-from typing import NamedTuple
 
 from wsdiag.model import Flaw, Head, Header, Piece, Request, Response, Side, Span
+from wsdiag.record import NamedTuple
 
 MAX_HEAD = 256 * 1024  # servers take 8 to 64 KiB; beyond this, more headers tell nothing more
 MAX_HEADERS = 1000  # Apache takes 100, Node 2000

@@ -1,6 +1,8 @@
 """The answer of `identify`: what some bytes are, and how sure that is."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from wsdiag.record import NamedTuple
 
 
 class Identity(NamedTuple):

@@ -3,9 +3,9 @@ row's size is left to `grid`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from wsdiag.intake.dump.found import rx
+from wsdiag.record import NamedTuple
 
 # No tool writes longer rows; a longer one is no row but somebody's data.
 MOST_CELLS = 256

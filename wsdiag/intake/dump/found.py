@@ -5,10 +5,10 @@ left to the modules beside this one.
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
 
 from wsdiag.intake.dump.clean import body_column, clean
 from wsdiag.model import Gap, LogLine, Mark, Note, Side
+from wsdiag.record import NamedTuple
 
 
 class Dump(NamedTuple):

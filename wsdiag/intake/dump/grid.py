@@ -3,7 +3,6 @@ Format-Hex, Netty, openssl; packets and follow-stream directions inside them are
 """
 
 from itertools import pairwise
-from typing import NamedTuple
 
 from wsdiag.intake.dump.cells import (
     BITS,
@@ -21,6 +20,7 @@ from wsdiag.intake.dump.clean import body_column
 from wsdiag.intake.dump.found import Dump, Text, cut_note, marks_of, rx
 from wsdiag.intake.dump.plausible import NOTHING, weight
 from wsdiag.model import Gap, Note
+from wsdiag.record import NamedTuple
 
 # A `*` line stands for repeated rows; more than this is a hole in an address space, not data.
 MOST_SQUEEZED = 1 << 22

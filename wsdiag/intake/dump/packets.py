@@ -2,11 +2,10 @@
 sequence order, one stream per direction. Capture files are left to `wsdiag.intake.tcp`.
 """
 
-from typing import NamedTuple
-
 from wsdiag.intake.dump.found import Dump
 from wsdiag.intake.dump.plausible import NOTHING, is_request, is_response, weight
 from wsdiag.model import CLIENT, SERVER, Gap, Mark, Note, Side
+from wsdiag.record import NamedTuple
 
 # Where the IP header can begin, and what stands in front of it there.
 _LINKS = (
