@@ -325,3 +325,20 @@ def test_every_key_that_the_sources_name_is_there(lang: str) -> None:
 def names_given_in_pairs(pattern: str) -> set[tuple[str, str]]:
     """The same for calls that name two things."""
     return {pair for path in PACKAGE.rglob("*.py") for pair in re.findall(pattern, path.read_text("utf-8"))}
+
+
+@pytest.mark.parametrize(
+    ("first_bytes", "variant"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "also-tls"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "also-http2"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "also-proxy"),
+        (b"<policy-file-request/>\0", "also-flash-policy"),
+        (b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00", "also-mqtt"),
+    ],
+)
+def test_what_remains_after_the_fix_of_the_scheme_is_told(first_bytes: bytes, variant: str) -> None:
+    report = diagnose(f"recv data before handshake. Buffer:{first_bytes.hex()}\nError package. package_length=false")
+    assert report.primary == "listener-ws-scheme"
+    told = next(finding for finding in report.findings if finding.name == report.primary)
+    assert told.variant == variant

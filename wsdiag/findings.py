@@ -73,6 +73,35 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     return list(merged.values())
 
 
+# What is wrong with the bytes themselves that a listener of the wrong scheme printed: it remains after the fix.
+SECOND_PROBLEMS = {
+    "tls-to-plaintext": "also-tls",
+    "http2-to-http1": "also-http2",
+    "proxy-protocol-header": "also-proxy",
+    "plain-http-request": "also-plain-http",
+    "flash-policy-request": "also-flash-policy",
+    "not-a-websocket-client": "also-other",
+}
+
+
+def with_second_problem(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, where `listener-ws-scheme` speaks of what else is wrong, unless a right request came as well."""
+    if any(found.name == "correct-request" for found in findings):
+        return list(findings)
+    sure = {found.name: found for found in findings if found.certainty != "possible"}
+    second = next((sure[name] for name in SECOND_PROBLEMS if name in sure), None)
+    if second is None:
+        return list(findings)
+    protocol = str(second.values.get("protocol", ""))
+    variant = "also-mqtt" if protocol == "mqtt" else SECOND_PROBLEMS[second.name]
+    return [
+        found._replace(variant=variant, values={**found.values, **({"protocol": protocol} if protocol else {})})
+        if found.name == "listener-ws-scheme"
+        else found
+        for found in findings
+    ]
+
+
 def _united(first: tuple[Place, ...], second: tuple[Place, ...]) -> tuple[Place, ...]:
     united = dict.fromkeys((*first, *second))
     return tuple(united)[:MAX_PLACES]

@@ -7,7 +7,7 @@ How hits become findings is in `findings`, in what order they are told in `ranki
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from wsdiag.findings import candidates_of, finding_of, merged, place_of
+from wsdiag.findings import candidates_of, finding_of, merged, place_of, with_second_problem
 from wsdiag.model import (
     NO_VALUES,
     Candidate,
@@ -83,7 +83,7 @@ def conclude_report(
     doubts = _open_doubts(doubts, findings)
     known = {found.name for found in (*findings, *added)}
     added += [found for found in _doubted(doubts) if found.name not in known]
-    findings = sorted([*findings, *map(story.filled, added)], key=rank)
+    findings = sorted([*with_second_problem(findings), *map(story.filled, added)], key=rank)
     verdict = verdict_of(findings, established=_has(findings, ESTABLISHED))
     return Report(
         evidence.inputs,
