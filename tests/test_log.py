@@ -168,11 +168,12 @@ def test_a_literal_across_the_border_of_two_pieces_is_found_once() -> None:
 
 def test_too_many_lines_of_one_kind_are_counted_and_rare_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log full of one message must not hide the other one behind it."""
-    monkeypatch.setattr(log, "MOST_LINES_PER_LITERAL", 50)
+    monkeypatch.setattr(log, "MOST_LINES", 50)
+    monkeypatch.setattr(log, "MOST_QUOTES", 50)
     scanned = scan((MATTERS + "\n").encode() * 5000 + CRASH.encode() + b"\n", chunk=4096)
     assert ("server-error-close", 5001) in named(scanned.lines)
     assert len(scanned.lines) < 200
-    assert "lines-left-out" in notes_of(scanned)
+    assert "found-often-enough" in notes_of(scanned)
 
 
 def test_beyond_the_bound_of_bytes_only_rare_lines_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from wsdiag.intake.encoding import clean, decode, decode_lines, lines_of, unicode_encoding
-from wsdiag.intake.search import CHUNK, Searched, chunks, searched
+from wsdiag.intake.search import CHUNK, Searched, Searcher, chunks, searched
 from wsdiag.model import LogLine, Note, Origin
 from wsdiag.record import NamedTuple
 
@@ -17,9 +17,11 @@ SMALL = 1 << 20
 # A kept line is at most this long (around what was found in it): no wording and no useful dump is longer.
 LONGEST_LINE = 64 * 1024
 LEAD = 4 * 1024
-# The lines kept for one literal or marker; the others are counted. With 100 bytes a line this stays far below 100 MB.
-MOST_LINES_PER_LITERAL = 20_000
-# Beyond this many bytes only rare ones are kept: the first lines of each literal.
+# After so many lines a literal is no longer searched for: the cause is told, and 20,000 lines of 100 bytes are 10 MB.
+# Each line with a dump or a head may become a connection, of which 2,000 are enough.
+MOST_LINES = 20_000
+MOST_QUOTES = 2_000
+# Beyond this many bytes only the first lines of each literal are kept.
 MOST_BYTES = 24 << 20
 RARE = 20
 # What looks like the next line of a dump or of a head.
@@ -59,8 +61,9 @@ def scan(stream: BinaryIO, source: str) -> Scanned:
     named = unicode_encoding(head[:1024])
     if named is not None:
         notes.append(Note("encoding", {"encoding": named.upper()}))
-    picked = _Picked()
-    _pick(searched(chunks(rest, named)), picked)
+    searcher = Searcher()
+    picked = _Picked(searcher)
+    _pick(searched(chunks(rest, named), searcher), picked)
     texts, decoding = decode_lines([line for _, line in picked.lines])
     lines = [
         LogLine(clean(text).strip("\r"), Origin(source, number))
@@ -125,12 +128,12 @@ class _Rest(io.RawIOBase):
 class _Picked:
     """The lines that are kept, and the counts of those that are not."""
 
-    def __init__(self) -> None:
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
         self.lines: list[tuple[int, bytes]] = []
         self.quoting: list[range] = []
         self.total = 0
         self.cut = 0
-        self.left_out = 0
         self.bytes = 0
         self.seen: dict[bytes, int] = {}
 
@@ -149,21 +152,22 @@ class _Picked:
             first = self.quoting.pop().start
         self.quoting.append(range(first, stop))
 
-    def wanted(self, what: bytes) -> bool:
-        """True until too many lines with this literal or marker were kept."""
+    def wanted(self, what: bytes, quoting: bool) -> bool:
+        """True until enough lines with this literal or marker were kept; then it is not searched for any more."""
         count = self.seen[what] = self.seen.get(what, 0) + 1
-        if count > (MOST_LINES_PER_LITERAL if self.bytes < MOST_BYTES else RARE):
-            self.left_out += 1
-            return False
-        return True
+        most = (MOST_QUOTES if quoting else MOST_LINES) if self.bytes < MOST_BYTES else RARE
+        if count < most:
+            return True
+        self.searcher.drop(what)
+        return count == most
 
     def notes(self) -> list[Note]:
         """What there is to say about the reading."""
         notes = [Note("log-scanned", {"count": self.total, "kept": len(self.lines)})]
         if self.cut:
             notes.append(Note("line-cut", {"count": self.cut, "limit": LONGEST_LINE}))
-        if self.left_out:
-            notes.append(Note("lines-left-out", {"count": self.left_out}))
+        if self.searcher.dropped:
+            notes.append(Note("found-often-enough", {"count": self.searcher.dropped}))
         return notes
 
 
@@ -187,7 +191,7 @@ def _pick(found_in: Iterator[Searched], picked: _Picked) -> None:
                 if here <= more:
                     picked.quote(len(picked.lines) - 1, len(picked.lines))
                 kept, here = here, here + 1
-            if each is None or not picked.wanted(each.what):
+            if each is None or not picked.wanted(each.what, each.more > 0):
                 continue
             here = number + each.number
             for other, line in _lines_before(before_this, data, end, here, min(each.before, here - 1 - kept)):

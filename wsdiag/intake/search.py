@@ -6,7 +6,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, BinaryIO
 
 from wsdiag.record import NamedTuple
@@ -71,20 +71,46 @@ def _neighbours() -> Mapping[bytes, tuple[int, int]]:
     }
 
 
-@cache
-def _searcher() -> Any:
-    """All literals and markers as one RE2 automaton over bytes; None where RE2 is not installed."""
+class Searcher:
+    """What is searched for: all literals and markers, but those that were found often enough."""
+
+    def __init__(self) -> None:
+        literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
+        self.left = {**{literal: _escaped(literal) for literal in literals}, **{marker: marker for marker in MARKERS}}
+        self.dropped = 0
+        self.automaton = _compiled(list(self.left.values()))
+
+    def drop(self, what: bytes) -> None:
+        """Search no longer for that literal or marker."""
+        if self.left.pop(what, None) is not None:
+            self.dropped += 1
+            self.automaton = _compiled(list(self.left.values()))
+
+
+def _escaped(literal: bytes) -> bytes:
+    """The literal as a pattern; Python's own escapes are RE2's too, but for bytes beyond ASCII."""
+    return b"".join(b"\\x%02x" % byte if not chr(byte).isalnum() or byte > 0x7F else b"%c" % byte for byte in literal)
+
+
+def _compiled(patterns: list[bytes]) -> Any:
+    """The patterns as one automaton over bytes: RE2's, which reads each byte once; Python's where that is missing."""
     try:
         import re2
     except ImportError:  # pragma: no cover - a system without the wheel
-        return None
+        simple = [each.replace(b"(?m)^", b"(?:^|\n)").replace(b"\\r?$", b"") for each in patterns]
+        return re.compile(b"|".join(simple))
     options = re2.Options()
     options.max_mem = AUTOMATON_BYTES
     options.never_capture = True
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
-    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
-    return re2.compile(b"|".join([re2.escape(literal) for literal in literals] + list(MARKERS)), options)
+    return re2.compile(b"|".join(patterns), options)
+
+
+@lru_cache(maxsize=4096)
+def _marker(what: bytes) -> bytes:
+    """The marker that these bytes were found by."""
+    return next((marker for marker in MARKERS if re.match(marker, what)), MARKERS[-1])
 
 
 class Found(NamedTuple):
@@ -109,51 +135,42 @@ class Searched(NamedTuple):
     ended: int
 
 
-def _search(chunk: Chunk) -> Searched:
+def _search(chunk: Chunk, automaton: Any) -> Searched:
     """Find literals and markers in the chunk, and count its lines on the way (every byte once)."""
     data = chunk.data
     neighbours = _neighbours()
     found: list[Found] = []
     number = counted = next_line = 0
-    for match in (_searcher() or _slow_searcher()).finditer(data):
+    for match in automaton.finditer(data):
         start, stop = match.span()
         if stop <= chunk.overlap:
             continue  # in the piece before
         what = data[start:stop]
-        before, after = neighbours.get(what, AROUND_BYTES)
-        more = 0 if what in neighbours else LONGEST_QUOTE
+        around = neighbours.get(what)
+        before, after = around or AROUND_BYTES
+        more = 0 if around else LONGEST_QUOTE
         if start < next_line:
             last = found[-1]
             before, after, more = max(before, last.before), max(after, last.after), max(more, last.more)
             found[-1] = last._replace(before=before, after=after, more=more)
             continue
-        if what.startswith(b"\n"):
-            start += 1
         line_start = data.rfind(b"\n", 0, start) + 1
         number += data.count(b"\n", counted, line_start)
-        found.append(Found(what if what in neighbours else b"", start, line_start, number, before, after, more))
+        found.append(Found(what if around else _marker(what), start, line_start, number, before, after, more))
         counted = line_start
         next_line = data.find(b"\n", stop) + 1 or len(data)
     return Searched(chunk, found, number + data.count(b"\n", counted))
 
 
-@cache
-def _slow_searcher() -> re.Pattern[bytes]:  # pragma: no cover
-    """The same for Python's own engine."""
-    literals = sorted((literal.encode() for literal in tables.literals()), key=len, reverse=True)
-    markers = [marker.replace(b"(?m)^", b"(?:^|\n)").replace(b"\r?$", b"") for marker in MARKERS]
-    return re.compile(b"|".join([re.escape(literal) for literal in literals] + markers))
-
-
-def searched(chunks: Iterator[Chunk]) -> Iterator[Searched]:
+def searched(chunks: Iterator[Chunk], searcher: Searcher) -> Iterator[Searched]:
     """Search the chunks, some ahead of the others, and give them back in their order."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    _searcher(), _neighbours()  # once, and not in both threads
+    _neighbours()  # once, and not in both threads
     waiting: deque[Future[Searched]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for chunk in chunks:
-            waiting.append(pool.submit(_search, chunk))
+            waiting.append(pool.submit(_search, chunk, searcher.automaton))
             if len(waiting) > THREADS:
                 yield waiting.popleft().result()
         while waiting:
