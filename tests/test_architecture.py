@@ -84,7 +84,7 @@ def test_every_module_says_what_it_is_about(path: Path) -> None:
 def test_decode_loads_nothing_heavy() -> None:
     """Run in a process of its own, since the test suite has everything loaded already."""
     code = (
-        "import sys; sys.argv = ['wsdiag', 'decode', '474554202f20485454502f312e31']\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['wsdiag', 'decode', '474554202f20485454502f312e31']\n"
         "from wsdiag.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
