@@ -38,8 +38,6 @@ else:
         """What all records can do, as `collections.namedtuple` defines it."""
 
         __slots__ = ()
-        _fields = ()
-        _field_defaults = {}  # noqa: RUF012
 
         def __new__(cls, *values, **named):
             return _constructor(cls)(cls, *values, **named)
