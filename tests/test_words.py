@@ -61,6 +61,7 @@ def computed_variants() -> Iterator[tuple[str, str]]:
     yield from (("request-malformed", kind) for kind in request.FATAL_FLAWS)
     yield from (("response-5xx-upstream", variant) for variant in response.GATEWAY_VARIANTS.values())
     yield from (("response-5xx-upstream", variant) for variant in story.UNREACHABLE.values())
+    yield from (("socketio-mismatch", variant) for variant in listener.ENGINE_IO_ERRORS.values())
     yield from (("proxy-stripped-upgrade", variant) for variant in ("both-legs", "denied"))
 
 
