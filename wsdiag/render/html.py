@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdiag.model import CLIENT, ConnectionReport, Endpoint, Finding, Place, Report, Side, Value, Verdict
 from wsdiag.record import NamedTuple
-from wsdiag.render.annotate import SIDES, Row, Telling, side_rows, tellings
+from wsdiag.render.annotate import SIDES, Row, Telling, missing_header, side_rows, tellings
 from wsdiag.render.clean import clean, clean_block
 from wsdiag.render.evidence import (
     Evidence,
@@ -24,7 +24,7 @@ from wsdiag.render.evidence import (
     row_note,
     window,
 )
-from wsdiag.render.hexdump import hex_rows
+from wsdiag.render.hexdump import BYTES_A_ROW, hex_rows
 from wsdiag.render.ladder import Arrow, label, ladder
 from wsdiag.render.layout import Page, defused
 from wsdiag.render.story import story
@@ -42,6 +42,7 @@ MAX_DETAILED = 12
 # A table of more rows than this makes a page that no browser scrolls; a page of 3 MB holds about as many.
 MAX_LISTED = 15_000
 MAX_PLACES = 4
+MAX_LINKS = 3
 # A line of evidence of more cells fills a phone's screen.
 LINE_CELLS = 240
 TIMELINE_BARS = 100
@@ -320,23 +321,15 @@ class _Html:
     def _byte_rows(self, row: Row, connection: int, side: Side, told: Sequence[Telling]) -> Iterator[dict[str, Any]]:
         marks = [each for each in told if each.start < row.stop and row.start < each.stop]
         ranges = [(each.start, each.stop) for each in marks]
-        links = [{"number": each.number, "code": each.finding.code, "name": each.finding.name} for each in marks[:3]]
-        line: dict[str, Any] = {
-            "kind": row.kind,
-            "id": "",
-            "offset": "",
-            "ascii": "",
-            "note": "",
-            "links": [],
-            "pieces": [],
-        }
+        line: dict[str, Any] = {"kind": row.kind, "pieces": [], "links": []}
+        line |= dict.fromkeys(("id", "offset", "ascii", "note"), "")
         match row.kind:
             case "line":
                 data = row.data[:4096]
                 text = data[:-2] if data.endswith(b"\r\n") else data
                 # A mark over the whole head says nothing about a line; the links stand at its first line.
                 inner = [each for each in ranges if not covers(each, row)]
-                first = [link for link, each in zip(links, marks, strict=False) if each.start >= row.start]
+                first = _links([each for each in marks if each.start >= row.start])
                 yield line | {
                     "id": _anchor(connection, side, row.start),
                     "offset": f"{row.start:04x}",
@@ -345,27 +338,29 @@ class _Html:
                     "links": first,
                 }
             case "hex" | "field":
-                note = self.say(f"row.{row.name}", **row.values) if row.kind == "field" else ""
-                for number, each in enumerate(hex_rows(row.data, row.start, ranges)):
-                    pieces = [(f"{byte:02x} ", place in each.marked) for place, byte in enumerate(each.data)]
-                    begins = any(each.offset <= start < each.offset + 16 for start, _ in ranges)
-                    yield line | {
-                        "id": _anchor(connection, side, each.offset),
-                        "offset": f"{each.offset:04x}",
-                        "pieces": _runs(pieces),
-                        "ascii": each.text if row.kind == "hex" else "",
-                        "note": note if number == 0 else "",
-                        "links": links if begins or (number == 0 and links) else [],
-                    }
+                yield from (line | each for each in self._hex_rows(row, connection, side, marks))
             case "missing":
-                absent = [
-                    {"number": each.number, "code": each.finding.code, "name": each.finding.name}
-                    for each in told
-                    if each.finding.values.get("header", row.values["header"]) == row.values["header"]
-                ]
+                absent = _links([each for each in told if missing_header(each.finding) == row.values["header"]])
                 yield line | {"pieces": [(f"✗ {self.say('row.missing', **row.values)}", False)], "links": absent[:1]}
             case _:
                 yield line | {"pieces": [(clean(self.say(f"row.{row.name}", **row.values)), False)]}
+
+    def _hex_rows(self, row: Row, connection: int, side: Side, marks: Sequence[Telling]) -> Iterator[dict[str, Any]]:
+        """Rows of sixteen bytes; a mark over the whole of a long row would point at nothing."""
+        note = self.say(f"row.{row.name}", **row.values) if row.kind == "field" else ""
+        ranges = [(each.start, each.stop) for each in marks]
+        if len(row.data) > BYTES_A_ROW:
+            ranges = [each for each in ranges if not covers(each, row)]
+        for shown in hex_rows(row.data, row.start, ranges):
+            pieces = [(f"{byte:02x} ", place in shown.marked) for place, byte in enumerate(shown.data)]
+            yield {
+                "id": _anchor(connection, side, shown.offset),
+                "offset": f"{shown.offset:04x}",
+                "pieces": _runs(pieces),
+                "ascii": shown.text if row.kind == "hex" else "",
+                "note": note if shown.offset == row.start else "",
+                "links": _links([each for each in marks if shown.offset <= each.start < shown.offset + BYTES_A_ROW]),
+            }
 
     def _end(self, row: Row) -> str:
         return self.say("row.end-of-head") if row.name == "end-of-head" else ""
@@ -402,6 +397,11 @@ def _runs(pieces: Iterable[tuple[str, bool]]) -> list[tuple[str, bool]]:
         else:
             runs.append((text, marked))
     return runs
+
+
+def _links(told: Sequence[Telling]) -> list[dict[str, Any]]:
+    """Links to the findings that are about a row."""
+    return [{"number": each.number, "code": each.finding.code, "name": each.finding.name} for each in told[:MAX_LINKS]]
 
 
 def _anchor(connection: int | None, side: Side | None, offset: int) -> str:
