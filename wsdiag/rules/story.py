@@ -146,12 +146,15 @@ CLOSED = re.compile(
     r"(?:closed|close|disconnected|connection closed|已断开|连接关闭|断开连接)\W*$"
 )
 FEW_LINES = 6
+SHORT = 80  # characters of such a line; the expressions above may look at it from every side
 
 
 def _nothing_but_ends(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
     """ "connected", and then "closed" or nothing: TCP came about, and no handshake was ever heard of."""
     lines = [line for line in story.evidence.lines if line.text.strip()]
-    if not lines or len(lines) > FEW_LINES or CONNECTED.match(lines[0].text) is None:
+    if not lines or len(lines) > FEW_LINES or any(len(line.text) > SHORT for line in lines):
+        return []
+    if CONNECTED.match(lines[0].text) is None:
         return []
     names: tuple[str, ...] = ()
     if len(lines) == 1:
