@@ -37,8 +37,10 @@ MAX_DERAILED = 4  # faulty headers in a row until the bytes are taken for someth
 TEXT_WINDOW = 64  # bytes looked at to tell text from a frame
 UNMASK_STEP = 2**16  # bytes unmasked in one go
 
+UNMASKED_AT_ONCE = 1500  # bytes of a payload that is looked at as one number; a packet holds no more
 _HIGH = [int.from_bytes(b"\x80" * size, "little") for size in range(126)]
 _WHOLE = [(1 << 8 * size) - 1 for size in range(126)]
+_masks: dict[int, tuple[int, int]] = {}
 _REPEAT = [int.from_bytes(b"\x01\x00\x00\x00" * 32, "little") & ((1 << 8 * size) - 1) for size in range(126)]
 
 
@@ -50,6 +52,13 @@ def unmask(data: bytes, mask: bytes, phase: int = 0) -> bytes:
     phase &= 3
     key = (mask[phase:] + mask[:phase]) * (size // 4 + 1)
     return (int.from_bytes(data, "little") ^ int.from_bytes(key[:size], "little")).to_bytes(size, "little")
+
+
+def _mask_numbers(size: int) -> tuple[int, int]:
+    """For a payload of that size: what repeats a mask over it when multiplied, and the top bit of each byte."""
+    factor = int.from_bytes((b"\1\0\0\0" * (size // 4 + 1))[:size], "little")
+    found = _masks[size] = factor, int.from_bytes(b"\x80" * size, "little")
+    return found
 
 
 def header_flaws(first: int, deflate: bool) -> list[str]:
@@ -194,6 +203,64 @@ class FrameReader:
         if not (self.closed or self.lost):
             self.stop = offset + at
 
+    def _count_sent(self, data: bytes, at: int) -> int:
+        """Count a server's plain frames of up to 64 KiB that hold a whole ASCII message; where they end."""
+        last = len(data) - 4
+        begun = at
+        frames = heads = 0
+        while at <= last:
+            start = at + 2
+            length = data[at + 1]
+            if length > 125:
+                length = data[at + 2] << 8 | data[at + 3]
+                start = at + 4
+                if data[at + 1] != 126 or length < 126:
+                    break
+                heads += 2
+            stop = start + length
+            if data[at] != 0x81 or stop > last + 4 or not data[start:stop].isascii():
+                heads -= 2 * (start - at > 2)
+                break
+            frames += 1
+            at = stop
+        if frames:
+            self._derailed = 0
+        self.frames += frames
+        self.bytes += at - begun - heads - 2 * frames
+        return at
+
+    def _count_masked(self, data: bytes, at: int) -> int:
+        """The same for a client's frames: their payloads are looked at through their masks, as large numbers."""
+        last = len(data) - 8
+        begun = at
+        frames = heads = 0
+        from_bytes, masks_get = int.from_bytes, _masks.get
+        while at <= last:
+            start = at + 6
+            length = data[at + 1] - 128
+            if length > 125:
+                length = data[at + 2] << 8 | data[at + 3]
+                start = at + 8
+                if data[at + 1] != 254 or not 126 <= length < UNMASKED_AT_ONCE:
+                    break
+                heads += 2
+            stop = start + length
+            if length < 0 or data[at] != 0x81 or stop > last + 8:
+                heads -= 2 * (start - at > 6)
+                break
+            factor, tops = masks_get(length) or _mask_numbers(length)
+            masked = from_bytes(data[start:stop], "little")
+            if (masked ^ from_bytes(data[start - 4 : start], "little") * factor) & tops:
+                heads -= 2 * (start - at > 6)
+                break
+            frames += 1
+            at = stop
+        if frames:
+            self._derailed = 0
+        self.frames += frames
+        self.bytes += at - begun - heads - 6 * frames
+        return at
+
     def _pass(self, data: bytes, at: int, offset: int, out: list[Frame]) -> int:
         """Pass over whole and healthy frames of whole messages, as quickly as can be; where they end."""
         end = len(data)
@@ -202,6 +269,8 @@ class FrameReader:
         make = tuple.__new__  # the records' own constructors cost three times as much
         content, from_server = self._content, side != CLIENT
         owed = 0 if from_server else 0x80
+        if not everything:
+            at = self._count_sent(data, at) if from_server else self._count_masked(data, at)
         frames = size = 0
         while end - at >= 6:
             first = data[at]
