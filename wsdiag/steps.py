@@ -15,6 +15,7 @@ _UPGRADE = (
     "curl -i -N --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
     "-H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {scheme}://{authority}{path}"
 )
+DEFAULT_PORTS = {"ws": "80", "http": "80", "wss": "443", "https": "443"}  # RFC 6455 section 3
 COMMANDS = {
     "curl-upgrade": _UPGRADE,
     "check-tls-port": "openssl s_client -connect {authority}",
@@ -36,10 +37,11 @@ def step(name: str, values: Values) -> NextStep:
     host = host if _HOST.fullmatch(host) else "HOST"
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
+    asked = str(values.get("scheme", "")).lower()
+    scheme = "https" if asked in ("wss", "https") else "http"
     if not port.isdigit():
-        port = "PORT"
+        port = DEFAULT_PORTS.get(asked, "PORT") if host != "HOST" else "PORT"
     path = path.split("?", 1)[0]
-    scheme = "https" if str(values.get("scheme", "")) in ("wss", "https") else "http"
     command = template.format(
         host=host, port=port, path=path if _PATH.fullmatch(path) else "/", scheme=scheme, authority=f"{host}:{port}"
     )
