@@ -172,8 +172,8 @@ def _wanted(text: Text, found: list[Dump]) -> list[Dump]:
     sure = [dump for dump in found if not _bare(dump) or weight(dump.data) >= FRAMES or _alone(text, dump)]
     kept = sure or found
     if max((len(dump.data) for dump in kept), default=0) >= _FEWEST_BYTES:
-        kept = [dump for dump in kept if len(dump.data) >= _FEWEST_BYTES or not _bare(dump)]
-    return kept
+        return [dump for dump in kept if len(dump.data) >= _FEWEST_BYTES or not _bare(dump)]
+    return [dump for dump in kept if not _bare(dump) or _alone(text, dump)]
 
 
 def _unquoted(text: Text, dump: Dump) -> bool:

@@ -17,7 +17,7 @@ _SAME_WIDTH |= {0x3001: 0x2C, 0x3010: 0x5B, 0x3011: 0x5D}
 _INVISIBLE = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF))
 _TABLE: dict[int, int | None] = {**_SAME_WIDTH, **_INVISIBLE}
 
-_ENTITY = re.compile(r"&(?:lt|gt|quot|apos|amp|nbsp|#\d{1,3}|#x[0-9a-fA-F]{1,2});")
+_ENTITY = r"&(?:lt|gt|quot|apos|amp|nbsp|#\d{1,3}|#x[0-9a-fA-F]{1,2});"
 
 
 def clean(line: str) -> str:
@@ -26,10 +26,10 @@ def clean(line: str) -> str:
         line = line.translate(_TABLE)
     if line.startswith('{"log":"'):
         line = _docker(line)
-    if "&" in line and _ENTITY.search(line):
+    if "&" in line and re.search(_ENTITY, line):
         from html import unescape
 
-        line = _ENTITY.sub(lambda match: unescape(match.group()).replace("\xa0", " "), line)
+        line = re.sub(_ENTITY, lambda match: unescape(match.group()).replace("\xa0", " "), line)
     return line
 
 
@@ -49,41 +49,48 @@ def _docker(line: str) -> str:
         return line
 
 
+# What stands in front of a message, one pattern per program; each is tried at the place the last one ended, if the line
+# holds the text in front of the pattern, without which it cannot match.
+_PREFIXES = (
+    (">", r"(?:> ?)+(?!=)"),  # a quote in Markdown or mail
+    ("│", "│ "),
+    ("┃", "┃ "),
+    ("| ", r"\d+\|[\w.@/-]{1,64} {0,16}\| "),  # pm2 "0|app  | "
+    ("| ", r"[\w.@/-]{1,64} {0,32}\| "),  # docker-compose "app-1  | "
+    # k8s and docker: RFC 3339, stream, F/P; journald -o short-iso; most loggers
+    ("-", r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d)?\]?:? "),
+    ("std", r"(?:stdout|stderr) [FP] "),
+    # syslog
+    (":", r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? "),
+    ("] ", r"\[\d\d:\d\d:\d\d(?:\.\d+)?\] "),
+    ("pid:", r"pid:\d{1,9} "),  # Workerman's log file
+    ("]: ", r"[\w.-]{1,64} [\w./@-]{1,64}\[\d{1,9}\]: "),  # syslog "host program[pid]: "
+    ("]: ", r"[\w./@-]{1,64}\[\d{1,9}\]: "),
+    (" ", r"\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|trace|debug|info|warn|error)\]?:? "),
+)
+
+
 @cache
-def _prefixes() -> tuple[re.Pattern[str], ...]:
-    """What stands in front of a message, one pattern per program; each is tried at the place the last one ended."""
-    return tuple(
-        re.compile(pattern)
-        for pattern in (
-            r"(?:> ?)+(?!=)",  # a quote in Markdown or mail
-            r"[│┃] ",
-            r"\d+\|[\w.@/-]{1,64} {0,16}\| ",  # pm2 "0|app  | "
-            r"[\w.@/-]{1,64} {0,32}\| ",  # docker-compose "app-1  | "
-            # k8s and docker: RFC 3339, stream, F/P; journald -o short-iso; most loggers
-            r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d)?\]?:? ",
-            r"(?:stdout|stderr) [FP] ",
-            r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? ",  # syslog
-            r"\[\d\d:\d\d:\d\d(?:\.\d+)?\] ",
-            r"pid:\d{1,9} ",  # Workerman's log file
-            r"[\w.-]{1,64} [\w./@-]{1,64}\[\d{1,9}\]: ",  # syslog "host program[pid]: "
-            r"[\w./@-]{1,64}\[\d{1,9}\]: ",
-            r"\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|trace|debug|info|warn|error)\]?:? ",
-        )
-    )
+def _prefix(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 # A line carries no more prefixes than this: docker in front of a timestamp in front of a level in front of a quote.
 _MOST_PREFIXES = 6
+_HEX_AND_BLANKS = "0123456789abcdefABCDEF \t"
 
 
 def body_column(line: str) -> int:
     """The column at which the message begins, after the prefixes of loggers, containers and quoting."""
+    if not line.strip(_HEX_AND_BLANKS):
+        return 0  # the usual line of a dump has no prefix
+    possible = [_prefix(pattern) for needed, pattern in _PREFIXES if needed in line]
     column = 0
     for _ in range(_MOST_PREFIXES):
         start = column
         while start < len(line) and line[start] == " " and start - column < 8:
             start += 1
-        for prefix in _prefixes():
+        for prefix in possible:
             match = prefix.match(line, start)
             if match:
                 column = match.end()

@@ -112,22 +112,36 @@ def unpacked(dump: Dump) -> Dump:
 
 
 def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None:
-    """Base32 (RFC 4648 section 6); in free text only what decodes to something known."""
+    """Base32 (RFC 4648 section 6), over lines; in free text only what decodes to something known."""
     content = text[line]
     for match in rx(r"(?<![A-Za-z0-9+/_=])([A-Z2-7]{8,}+)(={0,6})(?![A-Za-z0-9+/_])").finditer(content, column):
-        from base64 import b32decode
-
-        digits = match.group(1)
-        usable = len(digits) - (0 if len(digits) % 8 in (0, 2, 4, 5, 7) else 1)
-        try:
-            data = b32decode(digits[:usable] + "=" * (-usable % 8))
-        except ValueError:
+        digits, padding, last, stop = match.group(1), match.group(2), line, match.end()
+        rows, wide = [(0, line)], len(match.group(1))
+        while not padding and not text[last][stop:].strip() and last + 1 < len(text):
+            more = rx(r"([A-Z2-7]{2,}+)(={0,6})").fullmatch(text.body(last + 1).strip())
+            if more is None or len(more.group(1)) > wide:
+                break
+            last += 1
+            rows.append((len(digits) * 5 // 8, last))
+            digits, padding, stop = digits + more.group(1), more.group(2), len(text[last].rstrip())
+        data = _base32(digits)
+        if data is None:
             continue
         known = weight(data)
-        alone = text.body(line).strip() == match.group() and rx(r"[2-7]").search(digits)
-        if known == KNOWN or (not strict and (known >= FRAMES or match.group(2) or alone)):
-            return inline(text, line, match.start(), match.end(), data, "base32")
+        alone = not content[: match.start()].strip() and not text[last][stop:].strip() and rx(r"[2-7]").search(digits)
+        if known == KNOWN or (not strict and (known >= FRAMES or padding or alone)):
+            return inline(text, line, match.start(), stop, data, "base32", last=last, rows=rows)
     return None
+
+
+def _base32(digits: str) -> bytes | None:
+    from base64 import b32decode
+
+    usable = len(digits) - (0 if len(digits) % 8 in (0, 2, 4, 5, 7) else 1)
+    try:
+        return b32decode(digits[:usable] + "=" * (-usable % 8))
+    except ValueError:
+        return None
 
 
 def read_url(text: Text, line: int, column: int, strict: bool) -> Dump | None:

@@ -11,6 +11,8 @@ _ESCAPE = (
     r"|([0-3]?[0-7]{1,2})|(.)|$)"
 )
 _LETTERS = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, "e": 27, "s": 32}
+# What languages escape although it stands for itself: quotes everywhere, / in JSON, # $ @ in Ruby and Perl.
+_ESCAPED_SIGNS = "\\\"'`/#$@\n"
 REPLACEMENT = 0xFFFD
 
 
@@ -53,6 +55,8 @@ def unescape(literal: str, code_points: bool = False) -> Plain:
         at = match.end()
         braces, two, braced, four, eight, octal, letter = match.groups()
         if letter is not None and letter not in _LETTERS:
+            if letter not in _ESCAPED_SIGNS:
+                pieces.append(0x5C)  # no language escapes it: the backslash is a character of its own
             _raw(pieces, letter, shift)
             escapes += 1
             continue

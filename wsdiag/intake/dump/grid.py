@@ -18,7 +18,7 @@ from wsdiag.intake.dump.cells import (
 )
 from wsdiag.intake.dump.clean import body_column
 from wsdiag.intake.dump.found import Dump, Text, cut_note, marks_of, rx
-from wsdiag.intake.dump.plausible import NOTHING, weight
+from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Gap, Note
 from wsdiag.record import NamedTuple
 
@@ -454,7 +454,7 @@ def _acceptable(block: Block, solution: Solution, data: bytes, shown: bool, stri
         return len(first.label) >= 4 and not int(first.label, 16) and weight(data) > NOTHING and len(data) >= 4
     if solution.form is HEX:
         return len(first.label) >= 4
-    return len(first.label) in (6, 7, 8)
+    return len(first.label) in (6, 7, 8) or weight(data) == KNOWN
 
 
 def _notation(block: Block, solution: Solution, little: bool, gutter: bool, heading: bool) -> str:

@@ -27,7 +27,7 @@ _CLOSERS = {"buffer": ">", "contents": ">", "binary": ">>", "[": "]", "{": "}", 
 _NAMED = (
     (r"Uint8Array\((?P<size>\d+)\) ?$", "uint8array"),
     (r"Uint8Array(?:\.of|\.from)\(?$|new Uint8Array\($", "uint8array"),
-    (r"(?:Int8Array|Uint8ClampedArray)(?:\((?P<size>\d+)\))? ?$", "uint8array"),
+    (r"(?:Int8Array|Uint8ClampedArray)\((?P<size>\d+)\) ?$", "uint8array"),
     (r"(?P<typed>\"type\":[ ]?\"Buffer\",[ ]?\"data\":[ ]?)$", "buffer-json"),
     (r"\btype: 'Buffer', ?data: ?$", "buffer-json"),
     (r"(?:bytearray|bytes)\(\[?$", "python-list"),
@@ -236,6 +236,11 @@ def _values(numbers: list[str], always_hex: bool, notes: list[Note]) -> tuple[by
     if min(plain) < -128 or max(plain) > 255 or (min(plain) < 0 and max(plain) > 127):
         return None, ""
     decimal = bytes(number & 255 for number in plain)
+    if weight(decimal) < KNOWN and all(rx(r"[0-3]?[0-7]{1,2}").fullmatch(number) for number in numbers):
+        octal = bytes(int(number, 8) for number in numbers)
+        if weight(octal) == KNOWN:
+            notes.append(Note("dump-ambiguous", {"chosen": "octal", "rejected": "decimal"}))
+            return octal, "octal"
     if not two or len(numbers) < 2:
         return decimal, "decimal"
     as_hex = bytes.fromhex("".join(numbers))

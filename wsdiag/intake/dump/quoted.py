@@ -19,6 +19,10 @@ _TAIL = r"[ \t]*(?:\.\.\.|…)[ \t]*(?:(\d+) more (?:characters|bytes|items))?"
 MOST_PIECES = 1 << 16
 
 
+# A literal of hex digits alone with so many bytes is not their text.
+_SURELY_HEX = 16
+
+
 class _Literal(NamedTuple):
     pieces: list[tuple[int, str]]  # (line, raw text between the quotes)
     prefix: str
@@ -53,7 +57,9 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
     pieces: list[tuple[int, str]] = []
     content = _unchanged(text, line, start)
     body = rx(_BODY[quote])
-    join = rx(rf"[ \t]*[+.]?[ \t]*(?:\\$)?{'(?:' + prefix[-1] + ')' if prefix[-1:].isalpha() else ''}{quote}")
+    letter = prefix[-1:] if prefix[-1:].isalpha() else ""
+    # Python's pprint changes the quotes from piece to piece.
+    join = rx(rf"[ \t]*[+.]?[ \t]*{letter}({quote if not letter else '[' + chr(34) + chr(39) + ']'})")
     at = start
     while True:
         match = body.match(content, at)
@@ -73,15 +79,18 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
             join.match(content, stop) if "+" in content[stop : stop + 4] or "." in content[stop : stop + 4] else None
         )
         if following:
-            at = following.end()
+            at, quote = following.end(), following.group(1)
+            body = rx(_BODY[quote])
             continue
         rest = content[stop:].strip()
         if rest in ("", "+", ".", "\\") and line + 1 < len(text):
             body_text = text.body(line + 1)
-            opener = rx(rf"[ \t]*[+.]?[ \t]*{prefix[-1:] if prefix[-1:].isalpha() else ''}{quote}").match(body_text)
+            opener = join.match(body_text)
             if opener:
                 line += 1
-                content = text[line]
+                content = _unchanged(text, line, 1)
+                quote = opener.group(1)
+                body = rx(_BODY[quote])
                 at = len(content) - len(body_text) + opener.end()
                 continue
         break
@@ -136,7 +145,7 @@ def _read(inner: str, literal: _Literal, strict: bool) -> tuple[Plain | None, st
     if is_bytes and len(inner) >= 8 and len(inner) % 2 == 0 and rx(r"[0-9a-fA-F]+").fullmatch(inner):
         # b'474554…' of hexlify: these are the digits, not the bytes.
         data = bytes.fromhex(inner)
-        if weight(data) > NOTHING or not strict:
+        if weight(data) > NOTHING or not strict or len(data) >= _SURELY_HEX:
             return (
                 Plain(data, 0, 0, False),
                 "hex-quoted",
@@ -195,7 +204,8 @@ def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, 
         return is_bytes or plain.escapes > 0 or not strict
     if not strict:
         alone = not text[line][:start].strip() and not text[literal.last][literal.stop :].strip()
-        return is_bytes or plain.escapes > 0 or (alone and literal.closed)
+        encoded = rx(r"[A-Za-z0-9+/=_%-]*").fullmatch(literal.pieces[0][1]) is not None  # hex or base64 in quotes
+        return is_bytes or plain.escapes > 0 or (alone and literal.closed and not encoded)
     if not literal.closed:
         return False
     binary = any(byte < 9 or byte > 126 for byte in plain.data)

@@ -13,8 +13,11 @@ _GROUP = r"(?:0[xX])?[0-9a-fA-F]{2,}+(?![0-9A-Za-z])"
 # The groups of one run have one kind of separator between them: "2024-11-22 12:18:34" is no run.
 _SEPARATORS = (r"[ \t]{1,4}(?:[-|][ \t])?", r" ?: ?", r"[ \t]?[,;][ \t]?", "-", r"\.", "_", r"\|")
 _MORE = "|".join(f"(?:{each}{_GROUP})++" for each in _SEPARATORS)
-# Not inside a word, an escape or quoted-printable; `hex=4745…` is meant, though.
-_RUN = rf"(?:(?<![0-9A-Za-z\\%&#=])|(?<=[a-z]=)(?=[0-9a-fA-F]{{8}})){_GROUP}(?:{_MORE})?"
+# `hex=4745…` is meant as bytes; `sid=4745…`, `?hash=` and quoted-printable are not.
+_EQUALS = "|".join(
+    f"(?<={word}=)" for word in ("hex", "buf", "buffer", "bytes", "data", "raw", "payload", "dump", "msg")
+)
+_RUN = rf"(?:(?<![0-9A-Za-z\\%&#=/+])|{_EQUALS}){_GROUP}(?:{_MORE})?"
 _GLUED_PREFIXES = r"(?:0[xX][0-9a-fA-F]{2}){2,}"  # Tomcat: [0x160x030x01…]
 # A word that says that hex follows. The first group is trusted with any bytes, the others with none of a hash's size.
 _INTRODUCED = (
@@ -190,7 +193,7 @@ def _groups(text: Text, line: int, match: re.Match[str], tokens: list[str], stri
 def _is_header_row(run: str) -> bool:
     """`00 01 02 … 0F`: the heading that Format-Hex and editors print above their columns."""
     tokens = run.split()
-    return len(tokens) >= 8 and tokens[:8] == ["00", "01", "02", "03", "04", "05", "06", "07"]
+    return len(tokens) == 16 and all(token.lower() == f"{index:02x}" for index, token in enumerate(tokens))
 
 
 def _groups_count(text: Text, line: int, match: re.Match[str], data: bytes, tokens: list[str]) -> bool:
@@ -308,7 +311,7 @@ def _soft_wrapped(content: str, digits: str, body: str) -> str:
     more = match.group()
     if after[:1].isalpha():
         more = _unglue(more, after)
-        if more == match.group() and not more.endswith("0d0a0d0a"):
+        if more == match.group() and not more.endswith("0d0a0d0a") and not after[:1].isupper():
             return ""
     return more if len(more) >= 8 or more.endswith("0d0a") else ""
 
