@@ -37,6 +37,7 @@ MAX_DERAILED = 4  # faulty headers in a row until the bytes are taken for someth
 TEXT_WINDOW = 64  # bytes looked at to tell text from a frame
 UNMASK_STEP = 2**16  # bytes unmasked in one go
 
+_PING_AND_PONG = b"\x89\x8a"
 UNMASKED_AT_ONCE = 1500  # bytes of a payload that is looked at as one number; a packet holds no more
 _HIGH = [int.from_bytes(b"\x80" * size, "little") for size in range(126)]
 _WHOLE = [(1 << 8 * size) - 1 for size in range(126)]
@@ -204,7 +205,7 @@ class FrameReader:
             self.stop = offset + at
 
     def _count_sent(self, data: bytes, at: int) -> int:
-        """Count a server's plain frames of up to 64 KiB that hold a whole ASCII message; where they end."""
+        """Count a server's healthy frames of up to 64 KiB, texts only where they are ASCII; where they end."""
         last = len(data) - 4
         begun = at
         frames = heads = 0
@@ -218,7 +219,11 @@ class FrameReader:
                     break
                 heads += 2
             stop = start + length
-            if data[at] != 0x81 or stop > last + 4 or not data[start:stop].isascii():
+            if stop > last + 4 or not (
+                data[start:stop].isascii()
+                if data[at] == 0x81
+                else data[at] == 0x82 or (length < 126 and data[at] in _PING_AND_PONG)
+            ):
                 heads -= 2 * (start - at > 2)
                 break
             frames += 1
@@ -245,12 +250,16 @@ class FrameReader:
                     break
                 heads += 2
             stop = start + length
-            if length < 0 or data[at] != 0x81 or stop > last + 8:
+            if length < 0 or stop > last + 8:
                 heads -= 2 * (start - at > 6)
                 break
-            factor, tops = masks_get(length) or _mask_numbers(length)
-            masked = from_bytes(data[start:stop], "little")
-            if (masked ^ from_bytes(data[start - 4 : start], "little") * factor) & tops:
+            if data[at] == 0x81:
+                factor, tops = masks_get(length) or _mask_numbers(length)
+                masked = from_bytes(data[start:stop], "little")
+                if (masked ^ from_bytes(data[start - 4 : start], "little") * factor) & tops:
+                    heads -= 2 * (start - at > 6)
+                    break
+            elif data[at] != 0x82 and (length > 125 or data[at] not in _PING_AND_PONG):
                 heads -= 2 * (start - at > 6)
                 break
             frames += 1
