@@ -69,7 +69,7 @@ def _open(path: Path, from_start: bool) -> tuple[BinaryIO | None, int]:
     except FileNotFoundError:
         return None, 1
     if from_start:
-        return stream, 1  # type: ignore[return-value]
+        return stream, 1
     size = os.fstat(stream.fileno()).st_size
     number = 1
     position = max(0, size - FIRST_BYTES)
@@ -84,7 +84,7 @@ def _open(path: Path, from_start: bool) -> tuple[BinaryIO | None, int]:
         skipped = stream.read(FIRST_BYTES).find(b"\n") + 1
         stream.seek(position + skipped)
         number += 1 if skipped else 0
-    return stream, number  # type: ignore[return-value]
+    return stream, number
 
 
 def _moved(path: Path, stream: BinaryIO | None) -> bool:
