@@ -2,7 +2,8 @@
 
 `python tests/bench/captures.py [--packets 100000] [--mix server storm wsonly needle] [--rounds 3] [--tshark]`, or
 `--file F.pcap` for a capture made elsewhere. Captures are made by generate.py in a temporary folder (or `--folder`).
-Prints median wall times, their ratios and the peak memory; it also checks each cause against the generator's truth.
+Prints the median wall time, in brackets the least processor time (which other work on the machine disturbs less), their
+ratios and the peak memory; `--check` compares each cause with the generator's truth.
 """
 
 import argparse
@@ -35,8 +36,8 @@ def commands(path: str, with_tshark: bool) -> dict[str, list[str]]:
     return {name: command for name, command in found.items() if shutil.which(command[0])}
 
 
-def run(command: list[str], folder: Path) -> tuple[float, int]:
-    """Wall time in seconds and peak memory in KiB."""
+def run(command: list[str], folder: Path) -> tuple[float, float, int]:
+    """Wall time and processor time in seconds, and peak memory in KiB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -47,7 +48,7 @@ def run(command: list[str], folder: Path) -> tuple[float, int]:
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - start, usage.ru_maxrss
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
 def check(path: Path, truth: Path) -> str:
@@ -75,20 +76,25 @@ def check(path: Path, truth: Path) -> str:
 def measure(path: Path, rounds: int, with_tshark: bool, folder: Path) -> None:
     """Run everything in turn and print the table."""
     todo = commands(str(path.resolve()), with_tshark)
-    times: dict[str, list[float]] = {name: [] for name in todo}
+    walls: dict[str, list[float]] = {name: [] for name in todo}
+    busy: dict[str, list[float]] = {name: [] for name in todo}
     memory = dict.fromkeys(todo, 0)
-    path.read_bytes()  # into the page cache
+    run(["cat", str(path.resolve())], folder)  # into the page cache
     for _ in range(rounds):
         for name, command in todo.items():
-            wall, peak = run(command, folder)
-            times[name].append(wall)
+            wall, processor, peak = run(command, folder)
+            walls[name].append(wall)
+            busy[name].append(processor)
             memory[name] = max(memory[name], peak)
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    for name, wall in medians.items():
-        ratios = " ".join(
-            f"{wall / medians[other]:6.2f} x {other}" for other in medians if "tc" in other or "ts" in other
+    wall_of = {name: statistics.median(each) for name, each in walls.items()}
+    busy_of = {name: min(each) for name, each in busy.items()}
+    for name in todo:
+        ratios = "  ".join(
+            f"{wall_of[name] / wall_of[other]:.2f} ({busy_of[name] / busy_of[other]:.2f}) x {other}"
+            for other in todo
+            if not other.startswith("wsdiag") and other != name
         )
-        print(f"  {name:<17}{wall:8.2f} s {memory[name] / 1024:6.0f} MB  {ratios}")
+        print(f"  {name:<17}{wall_of[name]:7.2f} s ({busy_of[name]:6.2f} s){memory[name] / 1024:5.0f} MB  {ratios}")
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def mangled(chance: random.Random, whole: bytes) -> bytes:
 
 
 def run(count: int, seed: int) -> Iterator[int]:
-    """Read that many mangled captures; raises AssertionError (or whatever the reader raises) at the first that fails."""
+    """Read that many mangled captures; the first that fails raises AssertionError (or what the reader raises)."""
     chance = random.Random(seed)
     found = seeds()
     base = 0

@@ -34,8 +34,8 @@ _LEFT_OUT = b"\0"  # stands for a value that is left out; no compared byte is a 
 
 # Header fields whose printable values no rule reads.
 _FREE = frozenset(
-    b"x-forwarded-for x-real-ip x-request-id referer traceparent cf-connecting-ip cf-ray x-amzn-trace-id date set-cookie "
-    b"etag last-modified".split()
+    b"x-forwarded-for x-real-ip x-request-id referer traceparent cf-connecting-ip cf-ray x-amzn-trace-id date "
+    b"set-cookie etag last-modified".split()
 )
 _PRINTABLE = re.compile(rb"[\x20-\x7e]+")
 _HOST_VALUE = re.compile(rb"[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
