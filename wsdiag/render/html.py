@@ -94,6 +94,7 @@ class _Html:
         self.connections = {each.exchange.connection.id: each for each in report.connections}
         self.detailed = _most_telling(report.connections)
         self.shown = {each.exchange.connection.id for each in self.detailed}
+        self.placed: set[Place] = set()
         self.evidence = Evidence(Page(80, False, True), words, self.connections)
 
     def say(self, key: str, **values: Value) -> str:
@@ -110,6 +111,7 @@ class _Html:
         style = environment.get_template("html.css.j2").render().strip()
         digest = b64encode(sha256(style.encode()).digest()).decode()
         told = story(self.report)
+        primary = self.told(told.primary) if told.primary else None
         groups = [
             ("heading.candidates", "candidates", True, True, told.candidates),
             ("heading.causes", "causes", False, True, told.causes),
@@ -117,7 +119,6 @@ class _Html:
             ("heading.consequences", "consequences", False, False, told.consequences),
             ("heading.notes", "notes", False, False, told.notes),
         ]
-        primary = self.told(told.primary) if told.primary else None
         total = len(self.report.connections)
         yield from environment.get_template("html.j2").generate(
             say=self.say,
@@ -153,7 +154,10 @@ class _Html:
         places = list(dict.fromkeys(finding.places))
         # The same in another connection proves nothing more; the table of connections tells which they are.
         first = next((place.connection for place in places if place.connection is not None), None)
-        shown = [place for place in places if place.connection in (None, first)][:MAX_PLACES]
+        shown = [place for place in places if place.connection in (None, first) and place not in self.placed]
+        shown = shown[:MAX_PLACES]
+        # Candidates have their evidence in common; it is shown with the first of them.
+        self.placed.update(shown)
         # Who must act is told once, at the cause; not at what follows from it.
         told_alone = finding.severity != "note" and finding.consequence_of is None
         many = self.say("seen.occurrences", count=finding.occurrences) if finding.occurrences > 1 else ""
@@ -170,7 +174,7 @@ class _Html:
             many,
             finding.reference,
             [self._place(each) for each in shown],
-            len(places) - len(shown),
+            len([place for place in places if place not in self.placed]),
         )
 
     def _inputs(self) -> Iterator[str]:
