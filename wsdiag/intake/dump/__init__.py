@@ -5,6 +5,7 @@ is left to `wsdiag.wire`.
 from collections.abc import Callable, Iterable, Sequence
 
 from wsdiag.intake.dump.arrays import read_array, read_sized
+from wsdiag.intake.dump.clean import is_hex
 from wsdiag.intake.dump.dissection import only_payloads, read_dissection
 from wsdiag.intake.dump.encodings import (
     count_replaced,
@@ -222,7 +223,31 @@ def _find(text: Text, wanted: Iterable[int], readers: tuple[Reader, ...], strict
     return dumps
 
 
+# The digits of base32 (RFC 4648 section 6) that are hex digits, too.
+_BASE32_HEX = "ABCDEF234567"
+# A token of more hex digits is no offset of a row.
+_LONGEST_OFFSET = 16
+
+
+def _reads_hex(reader: Reader, content: str, strict: bool) -> bool:
+    """Whether the reader can find anything in a line of hex digits and blanks; the others need a sign of their own.
+
+    This is for speed alone: such lines are most of what `wsdiag decode` is given, and to start each reader costs more
+    than to read the digits.
+    """
+    if reader is _grid:
+        return any(len(token) <= _LONGEST_OFFSET for token in content.split())
+    if reader is read_base32:
+        return any(not token.strip(_BASE32_HEX) for token in content.split())
+    return reader is read_run or (reader is read_base64 and not strict)
+
+
 def _first(text: Text, line: int, column: int, readers: tuple[Reader, ...], strict: bool) -> Dump | None:
+    content = text[line]
+    if is_hex(content):
+        if not content[column:].strip():
+            return None
+        readers = tuple(reader for reader in readers if _reads_hex(reader, content, strict))
     best: Dump | None = None
     for reader in readers:
         found = reader(text, line, column, strict)

@@ -80,10 +80,15 @@ _MOST_PREFIXES = 6
 _HEX_AND_BLANKS = "0123456789abcdefABCDEF \t"
 
 
+def is_hex(line: str) -> bool:
+    """True for a line of hex digits and blanks and nothing else."""
+    return not line.strip(_HEX_AND_BLANKS)
+
+
 def body_column(line: str) -> int:
     """The column at which the message begins, after the prefixes of loggers, containers and quoting."""
-    if not line.strip(_HEX_AND_BLANKS):
-        return 0  # the usual line of a dump has no prefix
+    if is_hex(line):
+        return 0
     possible = [_prefix(pattern) for needed, pattern in _PREFIXES if needed in line]
     column = 0
     for _ in range(_MOST_PREFIXES):

@@ -17,7 +17,7 @@ def is_dissection(text: Text, line: int) -> bool:
     if "<field " in content or "<proto " in content or '_raw":' in content or "<packet>" in content:
         return True
     body = content.strip()
-    if rx(r"\"_?[a-z]+(?:\.\w+)+\": ").match(body) and not body.startswith('"tcp.payload"'):
+    if '": ' in body and rx(r"\"_?[a-z]+(?:\.\w+)+\": ").match(body) and not body.startswith('"tcp.payload"'):
         return True
     return (
         bool(line)
