@@ -46,7 +46,7 @@ MAX_LINKS = 3
 # A line of evidence of more cells fills a phone's screen.
 LINE_CELLS = 240
 TIMELINE_BARS = 100
-MAX_LABEL_CELLS = 52
+MAX_LABEL_CELLS = 46
 _ARROW_HEIGHT = 38
 _LADDER_TOP = 44
 _SIGNS = {"faulty": "✗", "healthy": "✓", "undecided": "?"}
