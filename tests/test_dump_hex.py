@@ -69,7 +69,7 @@ def test_no_prefix_of_a_logger_is_made_of_hex(line: str) -> None:
     assert not any(needed in line and re.match(pattern, line.lstrip(" ")) for needed, pattern in clean._PREFIXES)
 
 
-MESSAGES = "quoted boxed pm2 compose time kubernetes syslog workerman journal level".split()
+MESSAGES = ["quoted", "boxed", "pm2", "compose", "time", "kubernetes", "syslog", "workerman", "journal", "level"]
 
 
 @pytest.mark.parametrize(
