@@ -99,6 +99,22 @@ def test_an_exception_explains_the_exit_status() -> None:
     assert str(with_reason.hit.values["detail"]).startswith("RuntimeException: boom")
 
 
+@given(
+    st.lists(
+        st.sampled_from(["worker[Chat:1] exit with status 64000", "RuntimeException: boom", "x", "y"]), max_size=150
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_lines_before_are_remembered_rightly(lines: list[str]) -> None:
+    """Each exit status is judged as it would be if the text ended there."""
+    together = [(each.kind, each.name) for each in found("\n".join(lines))]
+    one_by_one = []
+    for number, line in enumerate(lines, 1):
+        if line.startswith("worker"):
+            one_by_one.append([(each.kind, each.name) for each in found("\n".join(lines[:number]))][-1])
+    assert together == one_by_one
+
+
 def test_a_wording_that_must_stand_alone() -> None:
     """The user's own "connected" says something only where nothing else is said."""
     assert causes("connected") == ["no-response"]

@@ -124,11 +124,12 @@ def _occurrences(lines: Sequence[LogLine]) -> Iterator[tuple[int, list[int]]]:
 class _Text:
     """The lines, and what `near` and `unless` found in them: no line is searched twice for the same pattern."""
 
-    __slots__ = ("known", "lines")
+    __slots__ = ("behind", "known", "lines")
 
     def __init__(self, lines: Sequence[LogLine]) -> None:
         self.lines = lines
         self.known: dict[tuple[str, int], dict[str, str] | None] = {}
+        self.behind: dict[tuple[str, int], tuple[int, dict[str, str] | None, int]] = {}
 
     def allows(self, signature: Signature, position: int, start: int) -> dict[str, str] | None:
         """What `near` captures; None when `near` or `unless` forbids the match at the character `start`."""
@@ -136,10 +137,9 @@ class _Text:
             return None
         if not signature.near and not signature.unless:
             return {}
-        around = self.around(signature, position)
-        if signature.unless and self.first(signature.unless, position, start, around) is not None:
+        if signature.unless and self.first(signature, signature.unless, position, start) is not None:
             return None
-        return self.first(signature.near, position, start, around) if signature.near else {}
+        return self.first(signature, signature.near, position, start) if signature.near else {}
 
     def says_nothing_else(self, signature: Signature, position: int) -> bool:
         """True when this line, and those that `near` is found in, are all that the text has."""
@@ -151,31 +151,36 @@ class _Text:
             if other != position
         )
 
-    def around(self, signature: Signature, position: int) -> list[int]:
-        """The neighbours that `within` reaches, up to the next line that holds the same literal.
+    def around(self, signature: Signature, position: int) -> range:
+        """The neighbours that `within` reaches, the next one first, up to a line that holds the same literal.
 
         They are counted by line number, because of a big log only the interesting lines are kept.
         """
         here = self.lines[position].origin
-        found = []
         step = 1 if signature.within > 0 else -1
-        other = position + step
-        while 0 <= other < len(self.lines):
-            text, origin = self.lines[other]
-            distance = abs(origin.line - here.line) if origin.line and here.line else abs(other - position)
-            if origin.source != here.source or distance > abs(signature.within):
+        reach = abs(signature.within)
+        last = min(max(position + step * reach, 0), len(self.lines) - 1)
+        while last != position:
+            origin = self.lines[last].origin
+            distance = abs(origin.line - here.line) if origin.line and here.line else 0
+            if origin.source == here.source and distance <= reach:
                 break
-            if step > 0 and signature.literal in text:
-                break
-            found.append(other)
-            other += step
+            last -= step
+        found = range(position + step, last + step, step)
+        if step > 0:
+            for other in found:
+                if signature.literal in self.lines[other].text:
+                    return range(position + 1, other)
         return found
 
-    def first(self, pattern: str, position: int, start: int, around: list[int]) -> dict[str, str] | None:
+    def first(self, signature: Signature, pattern: str, position: int, start: int) -> dict[str, str] | None:
         """The captures of the first of the lines that the pattern is found in; None when it is in none."""
         here = _captures(pattern, self.lines[position].text[max(0, start - LEAD) : start + REACH])
         if here is not None:
             return here
+        around = self.around(signature, position)
+        if around.step < 0:
+            return self.last_before(pattern, position, around)
         for other in around:
             key = pattern, other
             if key not in self.known:
@@ -184,6 +189,21 @@ class _Text:
             if captured is not None:
                 return captured
         return None
+
+    def last_before(self, pattern: str, position: int, around: range) -> dict[str, str] | None:
+        """What the pattern captures in the last line in front of `position` that holds it and belongs to `around`.
+
+        Asked for ascending positions, so that what was searched is remembered as the last find and how far it went.
+        """
+        lowest = around[-1] if around else position
+        key = pattern, len(around)
+        place, captured, searched = self.behind.get(key, (-1, None, 0))
+        for other in range(max(searched, lowest), position):
+            found = _captures(pattern, self.lines[other].text[:REACH])
+            if found is not None:
+                place, captured = other, found
+        self.behind[key] = place, captured, position
+        return captured if lowest <= place < position else None
 
 
 def _captures(pattern: str, text: str) -> dict[str, str] | None:
