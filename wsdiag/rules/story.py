@@ -3,9 +3,10 @@
 A fact (a listener's address, a client's URL, a program's version) is no finding; here it explains one or completes it.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from wsdiag.model import (
     Certainty,
@@ -19,11 +20,13 @@ from wsdiag.model import (
     Values,
     wants_upgrade,
 )
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 from wsdiag.rules import Cause, catalogue, hit
 from wsdiag.rules.situation import accepted
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from wsdiag.rules.reported import Reported  # at run time only where there are lines
 
 # A server that says that one of these is missing, though it was sent, did not get what the client sent.
@@ -69,12 +72,26 @@ class Story(NamedTuple):
         listeners = self.facts_named("listener")
         if found.name == "listener-ws-scheme":
             listeners = [each for each in listeners if str(each.get("scheme", "")).lower() == "ws"]
+            listeners = listeners or self._dialled()
         elif "port" in found.values:
             return None
         elif found.blame not in ("server", "nobody"):
             return None
         ports = {each.get("port") for each in listeners}
         return listeners[0] if len(ports) == 1 else None
+
+    def _dialled(self) -> list[Values]:
+        """The port that the printed requests were sent to: without a banner it is the best that is known.
+
+        A listener is bound to all addresses more often than to the name that a client dials, so the host stays open.
+        """
+        ports = set()
+        for report in self.reports:
+            request = report.exchange.request
+            port = request.head.value("host").rpartition(":")[2] if request is not None else ""
+            if report.exchange.connection.kind == "dump" and port.isdigit() and len(port) <= 5:
+                ports.add(int(port))
+        return [{"port": port, "host": "0.0.0.0", "scheme": "ws"} for port in ports]  # noqa: S104 (words, no socket)
 
     def values_for_step(self, values: Values) -> Values:
         """Host, port, path and scheme for a command: the finding's, else the URL's, else the listener's."""
