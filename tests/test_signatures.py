@@ -97,7 +97,7 @@ def test_every_example_is_found_by_its_signature(order: int) -> None:
     for example in signature.examples:
         assert signature.literal in example
         lines = lines_of(example)
-        assert any(list(reported._matches(order, reported._Text(lines), position)) for position in range(len(lines))), (
+        assert any(list(reported._matches(order, reported.Text(lines), position)) for position in range(len(lines))), (
             example
         )
 
