@@ -8,6 +8,7 @@ import pytest
 from wsdiag.model import LogLine, Origin
 from wsdiag.rules import catalogue, reported, tables
 from wsdiag.rules.decide import DECISIONS
+from wsdiag.rules.neighbours import Text
 from wsdiag.rules.reported import Reported
 from wsdiag.rules.tables import Signature
 
@@ -97,9 +98,7 @@ def test_every_example_is_found_by_its_signature(order: int) -> None:
     for example in signature.examples:
         assert signature.literal in example
         lines = lines_of(example)
-        assert any(list(reported._matches(order, reported.Text(lines), position)) for position in range(len(lines))), (
-            example
-        )
+        assert any(list(reported._matches(order, Text(lines), position)) for position in range(len(lines))), example
 
 
 @each_signature
