@@ -3,17 +3,19 @@
 What is said is for the renderers; reading input is left to the intake.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
 
 from wsdiag.model import Report, WsdiagError
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.render.words import Words, language, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
+    from typing import Literal, TextIO
 
     from wsdiag.model import Verdict
 
@@ -58,7 +60,7 @@ class Console:
             self.output.write(text.encode(encoding, "backslashreplace").decode(encoding))
         self.output.flush()
 
-    def report(self, report: Report, counted: "Mapping[tuple[Verdict, str | None], int] | None" = None) -> None:
+    def report(self, report: Report, counted: Mapping[tuple[Verdict, str | None], int] | None = None) -> None:
         """Print the report for reading; `counted` as the renderer wants it."""
         from wsdiag.render.terminal import report as rendered
 

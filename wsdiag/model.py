@@ -4,23 +4,31 @@ The records are `NamedTuple`s: frozen and slotted, and, unlike dataclasses, free
 0.7 ms each at start-up, which the `decode` command cannot afford) and cheap to make in the capture path.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, TypeAlias
 
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 
-Side: TypeAlias = Literal["client", "server"]
-Severity: TypeAlias = Literal["error", "warning", "note"]
-Certainty: TypeAlias = Literal["certain", "likely", "possible"]
-Blame: TypeAlias = Literal["server", "client", "proxy", "network", "nobody"]
-Verdict: TypeAlias = Literal["healthy", "faulty", "undecided"]
-# How a stream of bytes ends. "open": no close was seen, the evidence ends here. "cut": bytes are known to be missing
-# after the end (a truncated dump, a snaplen, a buffer limit), so nothing may be said about what follows.
-Ending: TypeAlias = Literal["open", "fin", "reset", "cut"]
-# What the evidence shows of the TCP handshake. "middle": the connection was already open; "unknown": no packets at all.
-Opening: TypeAlias = Literal["established", "refused", "unanswered", "middle", "unknown"]
-InputKind: TypeAlias = Literal["text", "dump", "capture", "source", "keylog", "har", "live", "probe"]
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    Side: TypeAlias = Literal["client", "server"]
+    Severity: TypeAlias = Literal["error", "warning", "note"]
+    Certainty: TypeAlias = Literal["certain", "likely", "possible"]
+    Blame: TypeAlias = Literal["server", "client", "proxy", "network", "nobody"]
+    Verdict: TypeAlias = Literal["healthy", "faulty", "undecided"]
+    # How a stream of bytes ends. "open": no close was seen, the evidence ends here. "cut": bytes are known to be
+    # missing after the end (a truncated dump, a snaplen, a buffer limit), so nothing may be said about what follows.
+    Ending: TypeAlias = Literal["open", "fin", "reset", "cut"]
+    # What the evidence shows of the TCP handshake. "middle": the connection was already open; "unknown": no packets
+    # at all.
+    Opening: TypeAlias = Literal["established", "refused", "unanswered", "middle", "unknown"]
+    InputKind: TypeAlias = Literal["text", "dump", "capture", "source", "keylog", "har", "live", "probe"]
+else:
+    # At run time nobody looks at them, and importing typing would take a tenth of what `decode` may take in all.
+    Side = Severity = Certainty = Blame = Verdict = Ending = Opening = InputKind = str
 Value: TypeAlias = str | int | float | bool
 Values: TypeAlias = Mapping[str, Value]
 
@@ -376,7 +384,7 @@ class Connection(NamedTuple):
     last_packet: int | None = None
     frames: tuple[Frame, ...] = ()
     tally: Tally | None = None
-    notes: tuple["Note", ...] = ()
+    notes: tuple[Note, ...] = ()
     frames_only: bool = False  # the evidence is nothing but frames of a connection that was open already
     tls: Tls | None = None  # set when the streams hold what was said inside TLS
 

@@ -4,8 +4,9 @@ How hits become findings is in `findings`, in what order they are told in `ranki
 `render`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 from wsdiag.findings import candidates_of, finding_of, merged, place_of, with_second_problem
 from wsdiag.model import (
@@ -23,12 +24,15 @@ from wsdiag.model import (
     Verdict,
 )
 from wsdiag.ranking import STRAYS, SYMPTOM, explained, is_cause, part, primary_of, rank, verdict_of
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import Cause, catalogue
 from wsdiag.rules.situation import accepted
 from wsdiag.rules.story import Story, contradictions, retell
 from wsdiag.steps import step
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from wsdiag.rules.reported import Reported  # at run time only where there are lines
 
 # A hit with the cause it was found for and the certainty that the rule gives it.
@@ -69,9 +73,7 @@ def _has(findings: Iterable[Finding], name: str) -> bool:
 # --- The whole -------------------------------------------------------------------------------------------------------
 
 
-def conclude_report(
-    evidence: Evidence, reports: tuple[ConnectionReport, ...], reported: Sequence["Reported"]
-) -> Report:
+def conclude_report(evidence: Evidence, reports: tuple[ConnectionReport, ...], reported: Sequence[Reported]) -> Report:
     """One ranked story from all connections and all lines."""
     story = Story(evidence, reports, tuple(each for each in reported if each.kind == "fact"))
     told, asked, doubts = _told_by_lines(reported)
@@ -96,7 +98,7 @@ def conclude_report(
     )
 
 
-def _told_by_lines(reported: Sequence["Reported"]) -> tuple[list[Finding], list[Question], list[Hit]]:
+def _told_by_lines(reported: Sequence[Reported]) -> tuple[list[Finding], list[Question], list[Hit]]:
     """What lines say: findings, the questions of their symptoms, and doubts (lines that only offer candidates)."""
     causes = catalogue()
     told: list[Finding] = []

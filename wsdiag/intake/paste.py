@@ -2,13 +2,17 @@
 into conversations. Notations are read in `dump`, quoted heads in `transcript`, big files in `log`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import BinaryIO
 
 from wsdiag.intake.dump import Dump, find_dumps
 from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Origin, Side, Stream
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 from wsdiag.wire.identify import identify
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 # First bytes that only a server, or only a client, begins with.
 SERVER_KINDS = frozenset({"response"})

@@ -3,8 +3,9 @@
 Terminal and HTML draw these rows and mark in them what the findings are about; the words are looked up there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeAlias
 
 from wsdiag.model import (
     CLIENT,
@@ -29,11 +30,15 @@ from wsdiag.model import (
     Value,
     Values,
 )
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 
-# line: characters of a text protocol · field: bytes of a binary one, with a name · hex: bytes that have none ·
-# fact: something read out of the bytes above · missing: what should stand here and does not · cut: rows left out
-RowKind: TypeAlias = Literal["line", "field", "hex", "fact", "missing", "cut"]
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    # line: characters of a text protocol · field: bytes of a binary one, with a name · hex: bytes that have none ·
+    # fact: something read out of the bytes above · missing: what should stand here and does not · cut: rows left out
+    RowKind: TypeAlias = Literal["line", "field", "hex", "fact", "missing", "cut"]
+
 
 # A head of more lines than this, or a body of more bytes, says nothing more about the handshake.
 MAX_HEAD_LINES = 200

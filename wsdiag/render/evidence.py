@@ -3,16 +3,20 @@
 Which findings there are and what is said about them is left to `terminal`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 from wsdiag.model import Connection, ConnectionReport, Exchange, Finding, Place, Side, Value
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.render.annotate import Row, Telling, missing_header, side_rows, tellings
 from wsdiag.render.clean import clean
 from wsdiag.render.hexdump import hex_rows
 from wsdiag.render.layout import Page, cell_width
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from wsdiag.render.words import Words
 
 # What a line is made of: a shown character (or its escape), and whether it is marked.
@@ -124,7 +128,7 @@ class Evidence:
 
     __slots__ = ("connections", "page", "words")
 
-    def __init__(self, page: Page, words: "Words", connections: Mapping[int, ConnectionReport]) -> None:
+    def __init__(self, page: Page, words: Words, connections: Mapping[int, ConnectionReport]) -> None:
         self.page = page
         self.words = words
         self.connections = connections
@@ -278,7 +282,7 @@ class Evidence:
         return self.page.spell(row_note(row, self.words))
 
 
-def row_note(row: Row, words: "Words") -> str:
+def row_note(row: Row, words: Words) -> str:
     """What there is to say about a line of a head: what the header is for; nothing for most."""
     if row.name in ("line", "end-of-head"):
         return ""

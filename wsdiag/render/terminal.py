@@ -5,9 +5,9 @@ The evidence itself is drawn by `evidence`, the conversation by `ladder`, pages 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from wsdiag.model import Finding, Input, Report, Value, Verdict, wants_upgrade
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.render.annotate import SIDES
 from wsdiag.render.clean import clean, clean_block
 from wsdiag.render.evidence import Evidence, diff_kind

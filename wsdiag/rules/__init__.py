@@ -5,8 +5,9 @@ A rule is a function over one kind of element (or over the whole exchange) that 
 name is the cause's name in the catalogue. A cause that only words can show (a log line) is declared without function.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
 
 from wsdiag.model import (
     Blame,
@@ -19,9 +20,12 @@ from wsdiag.model import (
     Span,
     Value,
 )
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 
-F = TypeVar("F", bound=Callable[..., Iterable[Hit]])
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Iterable[Hit]])
 
 
 class Cause(NamedTuple):

@@ -2,9 +2,10 @@
 `response`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from wsdiag.model import (
     CLIENT,
@@ -28,6 +29,7 @@ from wsdiag.model import (
     Unknown,
     wants_upgrade,
 )
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text, is_health_check, is_noise_path
 from wsdiag.rules.situation import (
@@ -40,6 +42,9 @@ from wsdiag.rules.situation import (
     server_ended,
     whole_server_silence,
 )
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # Silence longer than this after a ClientHello or a request means that the server waits for something else; a loaded
 # server answers a hello within a second.

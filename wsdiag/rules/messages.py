@@ -1,12 +1,17 @@
 """Faults after the handshake: frames that break RFC 6455 section 5, close codes, and closes without a close frame."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
 
 from wsdiag.model import CLIENT, SERVER, Certainty, Exchange, Flaw, Frame, Hit, Side, Span
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import hit, rule
 from wsdiag.rules.situation import attempt, port_of
 from wsdiag.wire.handshake import deflate_parameters
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # A close without a word this long after the last byte is a timer's; below it, a crash is as likely.
 IDLE_TO_BELIEVE = 1.5

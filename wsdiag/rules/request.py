@@ -1,9 +1,11 @@
 """Faults inside the client's upgrade request; what a proxy took out of it on the way is in `proxy`."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
 
 from wsdiag.model import CLIENT, SERVER, Certainty, Exchange, Frame, Hit, Request, Span, wants_upgrade
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.proxy import stripped_signs
 from wsdiag.rules.situation import (
@@ -16,6 +18,9 @@ from wsdiag.rules.situation import (
     whole_server_silence,
 )
 from wsdiag.wire.handshake import agreed_extensions, decoded_size, extensions
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # A refusal that any fault of the request explains.
 REFUSALS = (

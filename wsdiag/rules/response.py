@@ -1,9 +1,11 @@
 """Faults of the server's answer, and the statuses that are only symptoms of something else."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
 
 from wsdiag.model import SERVER, Blame, Certainty, Exchange, Foreign, Frame, Hit, Response, Span, Unknown, wants_upgrade
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text
 from wsdiag.rules.situation import (
@@ -18,6 +20,9 @@ from wsdiag.rules.situation import (
 )
 from wsdiag.rules.status import cause_of_status
 from wsdiag.wire.handshake import SAMPLE_ACCEPT, SAMPLE_KEY, accept_for, agreed_extensions, extensions
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # A client that gets a wrong 101 closes at once; what the close looks like is then only a consequence.
 AFTER_101 = ("abnormal-closure", "idle-timeout", "server-error-close", "client-closed-early")

@@ -4,7 +4,7 @@ Each answer is careful about evidence that is cut: a question like "was the serv
 the whole of its silence was seen.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from wsdiag.model import (
     CLIENT,
@@ -20,7 +20,11 @@ from wsdiag.model import (
     Unknown,
     wants_upgrade,
 )
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.wire.handshake import accept_for
+
+if TYPE_CHECKING:
+    from typing import Any
 
 PROXY_HEADERS = (
     "x-forwarded-for",

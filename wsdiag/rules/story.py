@@ -47,7 +47,7 @@ class Story(NamedTuple):
 
     evidence: Evidence
     reports: tuple[ConnectionReport, ...]
-    facts: tuple["Reported", ...]
+    facts: tuple[Reported, ...]
 
     def facts_named(self, name: str) -> list[Values]:
         """The values of every fact of that name, in the order they were told."""

@@ -3,9 +3,9 @@ RFC 7692); heads, masks and lengths are left to `frames`, which holds the table 
 """
 
 from codecs import getincrementaldecoder
-from typing import TYPE_CHECKING
 
 from wsdiag.model import CLIENT, Flaw, Side, Span
+from wsdiag.record import TYPE_CHECKING
 from wsdiag.wire.handshake import DeflateParameters
 
 if TYPE_CHECKING:

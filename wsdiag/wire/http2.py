@@ -3,9 +3,8 @@
 Flow control, stream states and the bytes inside DATA frames are left alone.
 """
 
-from typing import TYPE_CHECKING
-
 from wsdiag.model import Http2Frames, Http2Preface, Side, Span
+from wsdiag.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpack import Decoder

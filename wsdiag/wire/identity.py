@@ -1,8 +1,11 @@
 """The answer of `identify`: what some bytes are, and how sure that is."""
 
-from typing import Literal
+from __future__ import annotations
 
-from wsdiag.record import NamedTuple
+from wsdiag.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 
 class Identity(NamedTuple):

@@ -4,11 +4,16 @@ What such a line holds is left to the readers; a line that the pattern passes ov
 before it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
 
 from wsdiag.model import LogLine
+from wsdiag.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _HH = "[0-9a-fA-F][0-9a-fA-F]"
 # Hex of what begins a connection: GET, POST, HTTP, TLS, PRI, PROXY (1 and 2), CONN, OPTI, HEAD, <pol, MQTT.
