@@ -206,4 +206,4 @@ def _clean(line: str) -> str:
 
 @cache
 def _tables() -> Mapping[str, Mapping[str, str]]:
-    return read_tables(_FILE)
+    return read_tables(str(_FILE))

@@ -4,10 +4,10 @@ The sentences themselves live in `wsdiag/words/<language>/<group>.toml`; which o
 is left to the renderers.
 """
 
+import os.path
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from wsdiag.model import Finding, NextStep, Note, Value, Values, WsdiagError
 from wsdiag.record import NamedTuple
@@ -52,7 +52,8 @@ UNKNOWN = "…"
 # Chinese punctuation brings its own room.
 _ROOMY = frozenset("，。；：？！）”、（“")
 
-_FOLDER = Path(__file__).parent.parent / "words"
+# os.path, because pathlib takes as long to import as all the words that are read here.
+_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "words")  # noqa: PTH118, PTH120
 _OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _VALUE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
@@ -231,10 +232,10 @@ def _shown(value: Value) -> str:
 
 @cache
 def _read(lang: str, group: str) -> Mapping[str, Mapping[str, str]]:
-    return read_tables(_FOLDER / lang / f"{group}.toml")
+    return read_tables(f"{_FOLDER}/{lang}/{group}.toml")
 
 
-def read_tables(path: Path) -> Mapping[str, Mapping[str, str]]:
+def read_tables(path: str) -> Mapping[str, Mapping[str, str]]:
     """The tables of one file by their dotted names; the table "" holds what stands in front of the first.
 
     The files are TOML of which only this much is used: tables, comments, and strings `'''…'''` that end their line.
@@ -243,11 +244,14 @@ def read_tables(path: Path) -> Mapping[str, Mapping[str, str]]:
     """
     tables: dict[str, dict[str, str]] = {"": {}}
     current = tables[""]
-    if not path.is_file():
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            lines = file.read().split("\n")
+    except FileNotFoundError:
         return tables
     key = ""  # of a string that goes on in the next line
     parts: list[str] = []
-    for line in path.read_text("utf-8").split("\n"):
+    for line in lines:
         if key:
             parts.append(line)
             if line.endswith("'''"):
@@ -266,5 +270,7 @@ def read_tables(path: Path) -> Mapping[str, Mapping[str, str]]:
 
 def _known(name: str) -> str | None:
     """The language that a locale or an option means: `zh_CN.UTF-8`, `zh-Hans` and `zh` are Simplified Chinese."""
-    short = re.split(r"[_.@-]", name.lower(), maxsplit=1)[0]
+    short = name.lower()
+    for separator in "_.@-":
+        short = short.partition(separator)[0]
     return {"zh": "zh_CN", "en": "en", "c": "en", "posix": "en"}.get(short)
