@@ -406,3 +406,18 @@ def test_the_json_stays_json() -> None:
     for name in HEADERS:
         sent = reports.REQUEST.replace(b"\r\n\r\n", f"\r\n{HEADERS[name][1]}\r\n\r\n".encode())
         json.loads(data.document(Redactor().report(with_request(sent)), words("en")))
+
+
+BAITS = ["a" * 31 + "!", "a-" * 15 + "!", "A" * 20_000, "a." * 9000, "://a" * 5000, "1.1." * 5000, "eyJaaaaaa." * 2000]
+
+
+BAITS += ["-----BEGIN AAA-----" * 500, "token=" * 3000, ":" * 9000, "aa:" * 6000, "@a." * 5000]
+
+
+@pytest.mark.parametrize("bait", BAITS, ids=range(len(BAITS)))
+def test_baits_for_backtracking(bait: str) -> None:
+    """Nothing here takes more than linear time; a test that hangs is the failure."""
+    redactor = Redactor()
+    for text in (bait, f"Sec-WebSocket-Protocol: {bait}", f"Cookie: {bait}"):
+        assert len(redactor.same_length(text)) == len(text)
+        assert len(redactor.redact_bytes(text.encode())) == len(text)

@@ -4,13 +4,12 @@ The page is written as a stream, so that a capture of ten thousand connections n
 be shared was replaced before (`redact`); here everything is cleaned and escaped.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdiag.model import CLIENT, ConnectionReport, Endpoint, Finding, Place, Report, Side, Value, Verdict
+from wsdiag.model import CLIENT, ConnectionReport, Finding, Place, Report, Side, Value
 from wsdiag.record import NamedTuple
 from wsdiag.render.annotate import SIDES, Row, Telling, missing_header, side_rows, tellings
 from wsdiag.render.clean import clean, clean_block
@@ -27,6 +26,16 @@ from wsdiag.render.evidence import (
 from wsdiag.render.hexdump import BYTES_A_ROW, hex_rows
 from wsdiag.render.ladder import Arrow, label, ladder
 from wsdiag.render.layout import Page, defused
+from wsdiag.render.overview import (
+    DETAILED_PER_CAUSE,
+    MAX_LISTED,
+    SIGNS,
+    address,
+    counts,
+    listed,
+    most_telling,
+    timeline,
+)
 from wsdiag.render.story import story
 from wsdiag.render.terminal import verdict_words
 
@@ -36,20 +45,13 @@ if TYPE_CHECKING:
 
     from wsdiag.render.words import Words
 
-# Of each cause so many connections are shown with their bytes: two alike show what they have in common.
-DETAILED_PER_CAUSE = 2
-MAX_DETAILED = 12
-# A table of more rows than this makes a page that no browser scrolls; a page of 3 MB holds about as many.
-MAX_LISTED = 15_000
 MAX_PLACES = 4
 MAX_LINKS = 3
 # A line of evidence of more cells fills a phone's screen.
 LINE_CELLS = 240
-TIMELINE_BARS = 100
 MAX_LABEL_CELLS = 46
 _ARROW_HEIGHT = 38
 _LADDER_TOP = 44
-_SIGNS = {"faulty": "✗", "healthy": "✓", "undecided": "?"}
 # Chunks of the template are a few characters long; they are written in pieces of about this size.
 _CHUNK = 64 * 1024
 
@@ -92,7 +94,7 @@ class _Html:
         self.report = report
         self.words = words
         self.connections = {each.exchange.connection.id: each for each in report.connections}
-        self.detailed = _most_telling(report.connections)
+        self.detailed = most_telling(report.connections)
         self.shown = {each.exchange.connection.id for each in self.detailed}
         self.placed: set[Place] = set()
         self.evidence = Evidence(Page(80, False, True), words, self.connections)
@@ -129,17 +131,17 @@ class _Html:
             inputs=list(self._inputs()),
             verdict=self.report.verdict,
             verdict_word=self.say(f"verdict.{self.report.verdict}"),
-            sign=_SIGNS[self.report.verdict],
+            sign=SIGNS[self.report.verdict],
             primary=primary,
             groups=[(*head, [self.told(each) for each in findings]) for *head, findings in groups],
             steps=[{"text": self.words.step(each), "command": each.command} for each in self.report.next_steps],
             total=total,
-            counts=self._counts(),
-            timeline=self._timeline(),
+            counts=counts(self.report.connections, self.say),
+            timeline=timeline(self.report.connections),
             detailed=(self._connection(each) for each in self.detailed),
             not_detailed=total - len(self.detailed),
             per_cause=DETAILED_PER_CAUSE,
-            rows=self._rows(),
+            rows=listed(self.report.connections, self.say),
             shown=self.shown,
             not_listed=max(total - MAX_LISTED, 0),
             redacted=redacted,
@@ -213,67 +215,6 @@ class _Html:
                         found = row.start
         return found
 
-    def _counts(self) -> list[dict[str, Any]]:
-        counted = Counter((each.verdict, each.primary) for each in self.report.connections)
-        return [
-            {
-                "name": primary or self.say(f"verdict.{verdict}"),
-                "verdict": verdict,
-                "word": self.say(f"verdict.{verdict}"),
-                "count": count,
-                "share": f"{count * 100 / len(self.report.connections):.2f}",
-            }
-            for (verdict, primary), count in counted.most_common()
-        ]
-
-    def _timeline(self) -> dict[str, Any] | None:
-        """When the connections were opened, as stacked bars; None without times."""
-        times = [(at, each.verdict) for each in self.report.connections if (at := _opened(each)) is not None]
-        if len(times) < 2:
-            return None
-        first = min(at for at, _ in times)
-        length = max(at for at, _ in times) - first
-        if length <= 0:
-            return None
-        bins: Counter[tuple[int, Verdict]] = Counter(
-            (min(int((at - first) / length * TIMELINE_BARS), TIMELINE_BARS - 1), verdict) for at, verdict in times
-        )
-        heights: Counter[int] = Counter()
-        for (at, _), count in bins.items():
-            heights[at] += count
-        top = max(heights.values())
-        width = 600 / TIMELINE_BARS
-        bars = []
-        filled: Counter[int] = Counter()
-        for (at, verdict), count in sorted(bins.items(), key=lambda item: (item[0][0], item[0][1] != "faulty")):
-            height = count / top * 78
-            filled[at] += count
-            bars.append(
-                {
-                    "verdict": verdict,
-                    "x": f"{at * width:.1f}",
-                    "y": f"{94 - filled[at] / top * 78:.1f}",
-                    "width": f"{width - 1:.1f}",
-                    "height": f"{height:.1f}",
-                }
-            )
-        return {"bars": bars, "seconds": f"{length:.3f}".rstrip("0").rstrip("."), "top": top}
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        first = min((at for each in self.report.connections if (at := _opened(each)) is not None), default=None)
-        for each in self.report.connections[:MAX_LISTED]:
-            of = each.exchange.connection
-            at = _opened(each)
-            yield {
-                "id": of.id,
-                "client": _address(of.client_endpoint),
-                "server": _address(of.server_endpoint),
-                "packets": f"{of.first_packet}–{of.last_packet}" if of.first_packet else "",
-                "time": f"{at - first:.3f} s" if at is not None and first is not None else "",
-                "verdict": each.verdict,
-                "cause": f"{_SIGNS[each.verdict]} {each.primary or self.say(f'verdict.{each.verdict}')}",
-            }
-
     def _connection(self, connected: ConnectionReport) -> dict[str, Any]:
         of = connected.exchange.connection
         told = tellings(self.report.findings, of.id)
@@ -284,7 +225,7 @@ class _Html:
         if connected.primary:
             about.append(connected.primary)
         if of.client_endpoint or of.server_endpoint:
-            about.append(f"{_address(of.client_endpoint)} → {_address(of.server_endpoint)}")
+            about.append(f"{address(of.client_endpoint)} → {address(of.server_endpoint)}")
         return {
             "id": of.id,
             "title": self.say("connection.title", number=of.id),
@@ -370,22 +311,6 @@ class _Html:
         return self.say("row.end-of-head") if row.name == "end-of-head" else ""
 
 
-def _most_telling(connections: Sequence[ConnectionReport]) -> list[ConnectionReport]:
-    """The first few connections of each cause, in the order of the report."""
-    if len(connections) <= MAX_DETAILED // 2:
-        return list(connections)
-    seen: Counter[tuple[str, str | None]] = Counter()
-    chosen = []
-    for each in connections:
-        key = (each.verdict, each.primary)
-        seen[key] += 1
-        if seen[key] <= DETAILED_PER_CAUSE:
-            chosen.append(each)
-        if len(chosen) >= MAX_DETAILED:
-            break
-    return chosen
-
-
 def _renumbered(told: Iterable[Telling], findings: Sequence[Finding]) -> list[Telling]:
     """A connection's own findings with the numbers of the report's findings of the same name."""
     numbers = {finding.name: number for number, finding in reversed(list(enumerate(findings)))}
@@ -410,20 +335,6 @@ def _links(told: Sequence[Telling]) -> list[dict[str, Any]]:
 
 def _anchor(connection: int | None, side: Side | None, offset: int) -> str:
     return f"c{connection}-{side}-{offset}"
-
-
-def _address(endpoint: Endpoint | None) -> str:
-    if endpoint is None:
-        return ""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}"
-
-
-def _opened(connected: ConnectionReport) -> float | None:
-    transport = connected.exchange.connection.transport
-    if transport is None:
-        return None
-    return transport.opened_at if transport.opened_at is not None else transport.request_at
 
 
 def _diff_line(line: str) -> tuple[str, str]:

@@ -18,13 +18,10 @@ from wsdiag.model import (
     Flaw,
     Foreign,
     Frame,
-    Head,
-    Header,
     Http2Frames,
     Input,
     NextStep,
     Note,
-    Piece,
     Place,
     ProxyHeader,
     Report,
@@ -36,7 +33,18 @@ from wsdiag.model import (
     Values,
 )
 from wsdiag.render.annotate import SIDES
-from wsdiag.render.secrets import Secret, secret_name, secrets_in
+from wsdiag.render.blank import (
+    FILL,
+    PROXY_V2_ADDRESS,
+    blank,
+    blank_http2,
+    frame_head_size,
+    masked,
+    reread_head,
+    reread_piece,
+)
+from wsdiag.render.secret_names import secret_name
+from wsdiag.render.secrets import Secret, secrets_in
 
 # Of a long line only this much around the mark is shown anywhere; the rest is blanked without being read.
 LINE_WINDOW = 4096
@@ -48,11 +56,8 @@ MIN_KNOWN = 8
 MAX_KNOWN = 2000
 # Another protocol's first bytes name it; what follows may be a password (MQTT CONNECT, Redis AUTH, FTP USER).
 FOREIGN_KEPT = 8
-# PROXY version 2: the source address follows 16 bytes of signature, command and length (section 2.2).
-_PROXY_V2_ADDRESS = 16
 _HEX_RUN = re.compile(r"(?:(?:0x|\\x|%)?[0-9A-Fa-f]{2}[ \t,:;\-]{0,3}){12,}")
 _HEX_BYTE = re.compile(r"(?<![0-9A-Fa-f])0x(?P<a>[0-9A-Fa-f]{2})|(?P<b>[0-9A-Fa-f]{2})")
-_FILL = "~"
 
 
 class Redactor:
@@ -203,29 +208,29 @@ class Redactor:
             if isinstance(element, Frame):
                 self._blank_frame(element, data, stream.data[start:stop])
             elif isinstance(element, Foreign):
-                _fill(data, start + FOREIGN_KEPT, stop)
+                blank(data, start + FOREIGN_KEPT, stop)
             elif isinstance(element, Http2Frames):
-                _fill_http2(data, start, stop)
+                blank_http2(data, start, stop)
             elif isinstance(element, ProxyHeader) and element.version == 2:
-                _fill(data, start + _PROXY_V2_ADDRESS, stop)
+                blank(data, start + PROXY_V2_ADDRESS, stop)
             elif isinstance(element, Response) and element.body and element.head.first("content-encoding"):
-                _fill(data, element.body.start, min(element.body.stop, stop))
+                blank(data, element.body.start, min(element.body.stop, stop))
         return stream._replace(data=bytes(data))
 
     def _blank_frame(self, frame: Frame, data: bytearray, sent: bytes) -> None:
         """Redact a frame's payload where it stands: under its mask; compressed payloads are blanked as a whole."""
-        head = min(_head_size(sent), len(sent))
+        head = min(frame_head_size(sent), len(sent))
         payload = sent[head:]
         mask = frame.mask
-        plain = _masked(payload, mask) if mask else payload
+        plain = masked(payload, mask) if mask else payload
         changed = self._payload(frame, plain)
         start = frame.span.start
         # The head's bytes and the mask are no text; what was taken for a secret in them is put back.
-        data[start : start + len(sent)] = sent[:head] + (_masked(changed, mask) if mask else changed)
+        data[start : start + len(sent)] = sent[:head] + (masked(changed, mask) if mask else changed)
 
     def _payload(self, frame: Frame, plain: bytes) -> bytes:
         if frame.rsv & 4:
-            return _FILL.encode() * len(plain)
+            return FILL.encode() * len(plain)
         if frame.opcode == 8:
             return plain[:2] + self.redact_bytes(plain[2:])
         return self.redact_bytes(plain)
@@ -235,18 +240,18 @@ class Redactor:
         if data is None:
             return frame._replace(payload=self._payload(frame, frame.payload))
         sent = data[frame.span.start : frame.span.stop]
-        payload = sent[_head_size(sent) :][: len(frame.payload)]
-        return frame._replace(payload=_masked(payload, frame.mask) if frame.mask else payload)
+        payload = sent[frame_head_size(sent) :][: len(frame.payload)]
+        return frame._replace(payload=masked(payload, frame.mask) if frame.mask else payload)
 
     def _element(self, element: Element, data: bytes) -> Element:
         """The element with its texts taken from the redacted bytes."""
         match element:
             case Request():
                 return element._replace(
-                    method=_piece(element.method, data),
-                    target=_piece(element.target, data),
-                    version=_piece(element.version, data),
-                    head=_head(element.head, data),
+                    method=reread_piece(element.method, data),
+                    target=reread_piece(element.target, data),
+                    version=reread_piece(element.version, data),
+                    head=reread_head(element.head, data),
                     flaws=self._flaws(element.flaws),
                 )
             case Response():
@@ -255,8 +260,8 @@ class Redactor:
                 if len(content) != len(element.content):  # a body that was decoded (chunked) is no slice of the stream
                     content = self.redact_bytes(element.content)
                 return element._replace(
-                    reason=_piece(element.reason, data),
-                    head=_head(element.head, data),
+                    reason=reread_piece(element.reason, data),
+                    head=reread_head(element.head, data),
                     content=content,
                     flaws=self._flaws(element.flaws),
                 )
@@ -302,8 +307,8 @@ class Redactor:
         end = (place.start or 0) + LINE_WINDOW
         shown = self.same_length(text[begin:end])
         if place.line is not None and (place.source, place.line) in hidden and shown == text[begin:end]:
-            shown = re.sub(r"[0-9A-Za-z+/]", _FILL, shown)
-        return place._replace(text=_FILL * begin + shown + _FILL * max(len(text) - end, 0))
+            shown = re.sub(r"[0-9A-Za-z+/]", FILL, shown)
+        return place._replace(text=FILL * begin + shown + FILL * max(len(text) - end, 0))
 
     def _values(self, values: Values) -> Values:
         named = str(values.get("header", ""))
@@ -331,10 +336,10 @@ class Redactor:
 def fitted(name: str, size: int) -> str:
     """A placeholder of exactly that many characters: `[cookie-1~~~~]`, shortened where the secret is short."""
     if size >= len(name) + 2:
-        return f"[{name}{_FILL * (size - len(name) - 2)}]"
+        return f"[{name}{FILL * (size - len(name) - 2)}]"
     kind, _, number = name.rpartition("-")
     short = f"{kind[:1]}{number}"
-    return f"[{short}{_FILL * (size - len(short) - 2)}]" if size >= len(short) + 2 else _FILL * size
+    return f"[{short}{FILL * (size - len(short) - 2)}]" if size >= len(short) + 2 else FILL * size
 
 
 def _kept(report: Report) -> tuple[frozenset[str], frozenset[str]]:
@@ -376,41 +381,3 @@ def _hidden_lines(before: Sequence[ConnectionReport], after: Sequence[Connection
                 if mark.origin.line is not None and was.data[mark.offset : stop] != now.data[mark.offset : stop]:
                     lines.add((mark.origin.source, mark.origin.line))
     return frozenset(lines)
-
-
-def _piece(piece: Piece, data: bytes) -> Piece:
-    return piece._replace(text=data[piece.span.start : piece.span.stop].decode("latin-1"))
-
-
-def _head(head: Head, data: bytes) -> Head:
-    return head._replace(
-        headers=tuple(Header(_piece(each.name, data), _piece(each.value, data)) for each in head.headers)
-    )
-
-
-def _head_size(sent: bytes) -> int:
-    """The bytes of a frame in front of its payload: RFC 6455 section 5.2."""
-    if len(sent) < 2:
-        return len(sent)
-    coded = sent[1] & 0x7F
-    return 2 + (2 if coded == 126 else 8 if coded == 127 else 0) + (4 if sent[1] & 0x80 else 0)
-
-
-def _masked(data: bytes, mask: bytes) -> bytes:
-    size = len(data)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(data, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
-
-
-def _fill(data: bytearray, start: int, stop: int) -> None:
-    if start < stop:
-        data[start:stop] = _FILL.encode() * (stop - start)
-
-
-def _fill_http2(data: bytearray, start: int, stop: int) -> None:
-    """Blank the frames that carry header lists and contents (RFC 9113 section 6): hpack hides nothing."""
-    while start + 9 <= stop:
-        length = int.from_bytes(data[start : start + 3], "big")
-        if data[start + 3] in (0, 1, 5, 9):
-            _fill(data, start + 9, min(start + 9 + length, stop))
-        start += 9 + length

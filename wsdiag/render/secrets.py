@@ -10,10 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from wsdiag.record import NamedTuple
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+from wsdiag.render.secret_names import SECRET_HEADERS, SECRET_WORDS, secret_name, word_set
 
 
 class Secret(NamedTuple):
@@ -24,61 +21,13 @@ class Secret(NamedTuple):
     kind: str
 
 
-# Headers whose whole value is a secret, and what to call it.
-_HEADERS = {
-    "cookie": "cookie",
-    "cookie2": "cookie",
-    "set-cookie": "cookie",
-    "set-cookie2": "cookie",
-    "authorization": "credential",
-    "proxy-authorization": "credential",
-    "authentication-info": "credential",
-    "x-forwarded-user": "user",
-    "x-remote-user": "user",
-    "remote-user": "user",
-}
-# What only looks like the name of a secret.
-_HARMLESS = frozenset(
-    [
-        "sec-websocket-key",
-        "sec-websocket-accept",
-        "sec-websocket-key1",
-        "sec-websocket-key2",
-        "www-authenticate",
-        "proxy-authenticate",
-        "keepalive",
-        "keyup",
-        "keydown",
-        "key",
-        "author",
-    ]
-)
-# A name that has one of these words in it names a secret.
-_WORDS = _words(
-    "token tokens secret secrets password passwd passwort pwd pass passphrase passcode auth authorization cookie "
-    "cookies session sessionid sessid phpsessid jsessionid sid jwt apikey appkey credential credentials signature sig "
-    "hmac csrf xsrf otp pin ticket bearer assertion samlrequest samlresponse email mail phone mobile username login "
-    "license accesskey secretkey privatekey nonce cred creds psk sso saml"
-)
-# Two words that only together name a secret.
-_PAIRS = frozenset(
-    [
-        *[(first, "key") for first in _words("api app access secret private auth session encryption signing master")],
-        *[(first, "key") for first in _words("shared license stream subscription service client account storage aws")],
-        *[(first, "id") for first in _words("session client user device")],
-        ("code", "verifier"),
-        ("connect", "sid"),
-    ]
-)
-# Names that are secrets in a query (OAuth) and everyday words in a log.
-_QUERY_ONLY = _words("code state key k t s p u hash user uid userid")
 # Values that are states and not secrets, behind whatever name.
-_STATES = _words(
+_STATES = word_set(
     "true false null none nil undefined yes no on off missing invalid expired required failed failure error ok empty "
     "not is was the a an for in from must should could cannot can't unknown enabled disabled string object"
 )
 # Subprotocols by their registered or usual names; one that is not here must look like words to be shown.
-_SUBPROTOCOLS = _words(
+_SUBPROTOCOLS = word_set(
     "graphql-ws graphql-transport-ws mqtt mqttv3.1 mqttv3.1.1 mqttv5 stomp v10.stomp v11.stomp v12.stomp wamp "
     "wamp.2.json wamp.2.msgpack soap xmpp chat superchat json binary base64 sip ocpp1.5 ocpp1.6 ocpp2.0 ocpp2.0.1 "
     "ocpp2.1 actioncable-v1-json actioncable-unsupported signalr vite-hmr vite-ping nats kafka amqp janus-protocol "
@@ -86,10 +35,10 @@ _SUBPROTOCOLS = _words(
     "base64.channel.k8s.io lws-mirror-protocol dumb-increment-protocol http-only protoo msrp bfcp cobrowse rfb tty "
     "phoenix socket.io echo-protocol webpack-dev-server"
 )
-_WORDLIKE = re.compile(r"^(?:[A-Za-z]{1,12}|v?\d{1,3})(?:[._/-]?(?:[A-Za-z]{1,12}|v?\d{1,3}))*$")
+_WORDLIKE = re.compile(r"^(?:[A-Za-z]{1,12}|[A-Za-z]{0,8}v?\d{1,2})(?:[._/-](?:[A-Za-z]{1,12}|v?\d{1,3}))*$")
 MAX_SUBPROTOCOL = 32
 # A token behind one of these is a credential, whatever it looks like: `new WebSocket(url, ["bearer", token])`.
-_ANNOUNCERS = _words("bearer basic jwt token access_token authorization auth apikey api-key")
+_ANNOUNCERS = word_set("bearer basic jwt token access_token authorization auth apikey api-key")
 
 # A name and what binds it to its value: `Cookie: `, `token=`, `"password": "`, `'secret' => '`.
 _NAME = re.compile(
@@ -185,23 +134,6 @@ def secrets_in(
     return merged
 
 
-@lru_cache(maxsize=4096)
-def secret_name(name: str, in_query: bool = False) -> bool:
-    """True when a header, parameter or field of that name holds a secret."""
-    lower = name.lower()
-    if in_query and lower in _QUERY_ONLY:
-        return True
-    if lower in _HARMLESS:
-        return False
-    if lower in _HEADERS:
-        return True
-    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)]
-    joined = "".join(parts)
-    if any(part in _WORDS for part in parts) or joined in _WORDS:
-        return not lower.startswith(("access-control-", "sec-websocket-"))
-    return any(pair in _PAIRS for pair in pairwise(parts))
-
-
 def random_looking(text: str) -> bool:
     """True when the characters change between small, capital and digit as often as in a random string."""
     if len(text) < 16:
@@ -219,11 +151,11 @@ def _named(text: str) -> Iterator[Secret]:
         at = start if match["quote"] else max(match.end("name") + 1, start)
         lower = name.lower()
         quote = match["quote"]
-        if lower in _HEADERS and (":" in match["bind"] or quote):
+        if lower in SECRET_HEADERS and (":" in match["bind"] or quote):
             stop = _line_end(text, start, quote or _opening_quote(text, match.start()))
             if scheme := _SCHEME.match(text, start, stop):
                 start = scheme.end()
-            yield Secret(start, stop, _HEADERS[lower])
+            yield Secret(start, stop, SECRET_HEADERS[lower])
             at = stop
         elif lower == "sec-websocket-protocol":
             stop = _line_end(text, start, quote or _opening_quote(text, match.start()))
@@ -287,7 +219,7 @@ def _subprotocols(text: str, start: int, stop: int) -> Iterator[Secret]:
             len(token) <= MAX_SUBPROTOCOL
             and bool(_WORDLIKE.match(token))
             and not random_looking(token)
-            and not any(part in _WORDS for part in re.findall(r"[a-z]+", lower))
+            and not any(part in SECRET_WORDS for part in re.findall(r"[a-z]+", lower))
         )
         if not announces and (announced or not (lower in _SUBPROTOCOLS or wordlike)):
             yield Secret(start + match.start(), start + match.end(), "subprotocol")
