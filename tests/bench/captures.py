@@ -48,6 +48,8 @@ def run(command: list[str], folder: Path) -> tuple[float, float, int]:
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
+    if "wsdiag" in command and process.returncode not in (0, 1, 3):
+        raise SystemExit(f"{' '.join(command)} failed: {process.returncode}")
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 

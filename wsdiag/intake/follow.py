@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 KEPT_TLS = 1 << 14  # of a TLS connection whose keys nobody gave: its handshake messages, with a long certificate chain
 KEPT_UNREAD = 1 << 12  # of a connection on an unknown port that speaks something else
+KEPT_MIDDLE = 1 << 10  # of a connection that was already open, in a survey: nothing can be concluded from more
 MAX_GAPS = 64  # gaps remembered for one direction
 MAX_PASSED = 512  # connections that seemed to be none of ours, kept until we know which ports are
 FEW = 32  # a capture with no more connections was made of one problem: then all of them are reported
 
 # A method and a space; it need not be a known one.
 _METHOD = re.compile(rb"[A-Za-z]{2,20} ")
+# How the first bytes of a connection begin: a request, a response, a TLS handshake.
+_SPOKEN_FIRST = re.compile(rb"[A-Za-z]{2,20} [^\r\n]* HTTP/1|HTTP/1|\x16\x03")
 # A connection on any port is of interest when its client says one of these.
 _TRIED = re.compile(
     rb"upgrade[ \t]*:[^\r\n]*websocket|sec-websocket-|/socket\.io/|[?&]EIO=\d|<policy-file-request", re.IGNORECASE
@@ -89,6 +92,8 @@ class Following:
             return True
         flow = half.flow
         kept = half.kept
+        if not kept and flow.opening == "middle" and not self.keep_frames and not _SPOKEN_FIRST.match(payload):
+            flow.limit = KEPT_MIDDLE
         if len(half.marks) < MAX_MARKS:
             half.marks.append((len(kept), number))
         kept += payload

@@ -27,7 +27,7 @@ from wsdiag.model import CLIENT, ClientHello
 
 MAX_COMPARED = 4000  # bytes of one direction: below every limit on requests that a rule could look at
 MANY_SYNS = 4  # more tries make no difference
-MANY_FRAMES = 3  # so do more frames
+MANY_FRAMES = 2  # nor do more frames
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SAMPLES = (b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")  # of RFC 6455 section 1.3
 _LEFT_OUT = b"\0"  # stands for a value that is left out; no compared byte is a NUL
@@ -77,8 +77,7 @@ def shape_of(flow: Flow, clock: Callable[[float], float]) -> Hashable | None:
         is_one_way(flow),
         client.total > len(client.kept),
         server.total > len(server.kept),
-        _acknowledged(client),
-        _acknowledged(server),
+        None if flow.upgraded else (_acknowledged(client), _acknowledged(server)),
         _duration(flow, clock),
         frames,
         flow.evicted,
@@ -287,7 +286,7 @@ def _duration(flow: Flow, clock: Callable[[float], float]) -> Hashable:
     if 0 <= ended - clock(flow.first_stamp) < 0.5:
         return None
     first, reply = client.first_stamp, server.first_stamp
-    waited = ended - clock(first) if first is not None else 0.0
+    waited = ended - clock(first) if first is not None and reply is None else 0.0  # for nothing
     replied = clock(reply) - clock(first) if first is not None and reply is not None else 0.0
     data = [clock(half.data_stamp) for half in (client, server) if half.data_stamp is not None]
     idle = ended - max(data) if data else 0.0
