@@ -77,11 +77,21 @@ def conclude_report(evidence: Evidence, reports: tuple[ConnectionReport, ...], r
     """One ranked story from all connections and all lines."""
     story = Story(evidence, reports, tuple(each for each in reported if each.kind == "fact"))
     told, asked, doubts = _told_by_lines(reported)
+    views = reports
+    several = len(evidence.inputs) > 1  # pieces of one connection are matched only where there are several pieces
+    if several:
+        from wsdiag.rules import match
+
+        told, asked = match.beside_packets(told, asked, reports)
+        doubts = match.open_doubts(doubts, reports)
+        views = match.counted_once(reports)
     told += [finding_of(cause, certainty, hit, None, None) for cause, certainty, hit in retell(story, told)]
-    from_connections = [found for found in _told_by_connections(reports) if not _denied(found, told)]
+    from_connections = [found for found in _told_by_connections(views) if not _denied(found, told)]
     findings = explained([story.filled(found) for found in merged((*told, *from_connections))])
+    if several:
+        findings = match.told_apart(findings, match.Ports(story, findings), explained)
     # Bytes know more of their candidates than a line does, so theirs come first.
-    added = candidates_of(findings, [*_asked_by_connections(reports), *asked])
+    added = candidates_of(findings, [*_asked_by_connections(views), *asked])
     doubts = _open_doubts(doubts, findings)
     known = {found.name for found in (*findings, *added)}
     added += [found for found in _doubted(doubts) if found.name not in known]
@@ -105,8 +115,8 @@ def _told_by_lines(reported: Sequence[Reported]) -> tuple[list[Finding], list[Qu
     asked: list[Question] = []
     doubts: list[Hit] = []
     for each in reported:
-        if each.kind == "candidates":
-            doubts.append(each.hit)
+        if each.kind == "candidates" or (each.kind == "fact" and each.hit.next_steps):
+            doubts.append(each.hit)  # a fact may tell where to look (a daemon's log holds none of the messages)
         elif each.kind != "fact" and each.name in causes:
             hit = each.hit
             if each.name == ESTABLISHED and not hit.variant:

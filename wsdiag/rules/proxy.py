@@ -8,11 +8,11 @@ from wsdiag.rules.situation import came_through_proxy, end_of_head, is_browser, 
 
 
 def stripped_signs(request: Request) -> list[str]:
-    """What shows that a proxy dropped the upgrade headers: header names that no client sends without them.
+    """The header fields that a proxy must have dropped, since no client sends the others without them.
 
-    `Sec-WebSocket-Key` with neither Upgrade nor Connection: upgrade is sent by no client. `Connection: close` with a
-    proxy's own header is what nginx sends by default, but also what it sends for ordinary pages; there the sign is weak
-    and only counts together with `Origin` (browsers send it with a WebSocket or a cross-site fetch) and HTTP/1.0.
+    `Sec-WebSocket-Key` with neither Upgrade nor Connection: upgrade is sent by no client, and no browser asks for an
+    upgrade without a key. One of the two hop-by-hop fields alone may also be forgotten by a client of somebody's own
+    making, so there a proxy's own header (or its `Connection: close`) has to show that it was one.
     """
     head = request.head
     if not head.complete or request.version.text == "HTTP/2":
@@ -21,15 +21,15 @@ def stripped_signs(request: Request) -> list[str]:
     connection = "upgrade" in head.tokens("connection")
     if head.first("sec-websocket-key") is not None or head.first("sec-websocket-version") is not None:
         if not upgrade and not connection:
-            return ["sec-websocket-key"]
+            return ["Upgrade", "Connection"]
         if upgrade and not connection and (came_through_proxy(request) or "close" in head.tokens("connection")):
-            return ["connection"]
+            return ["Connection"]
         if connection and not upgrade and came_through_proxy(request):
-            return ["upgrade"]
+            return ["Upgrade"]
         return []
     # A browser never leaves the key away: somebody on the way did.
     if upgrade and is_browser(request) and head.lacks("sec-websocket-key1") and head.first("origin") is not None:
-        return ["sec-websocket-*"]
+        return ["Sec-WebSocket-Key"]
     return []
 
 
@@ -80,7 +80,7 @@ def proxy_stripped_upgrade(exchange: Exchange) -> Iterator[Hit]:
         span,
         Span(CLIENT, request.head.span.stop, request.head.span.stop),
         certainty="certain" if sure else "likely",
-        header=signs[0],
+        header=", ".join(signs),
         value=request.head.value("connection"),
         version=request.version.text,
         **port_of(exchange),
