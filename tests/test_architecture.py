@@ -12,10 +12,11 @@ PACKAGE = ROOT / "wsdiag"
 # Who may import whom, from the inside out; a layer sees itself and those before it.
 LAYERS = {
     "record": {"record"},
+    "pattern": {"pattern"},
     "model": {"model", "record"},
-    "wire": {"model", "record", "wire"},
-    "rules": {"model", "record", "wire", "rules"},
-    "intake": {"model", "record", "wire", "intake", "rules"},
+    "wire": {"model", "record", "pattern", "wire"},
+    "rules": {"model", "record", "pattern", "wire", "rules"},
+    "intake": {"model", "record", "pattern", "wire", "intake", "rules"},
 }
 # What the inner parts must not touch: files, sockets, clocks, locales, and scapy.
 FORBIDDEN = {"socket", "time", "datetime", "locale", "scapy", "os", "pathlib", "click", "rich", "jinja2", "asyncio"}

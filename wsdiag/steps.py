@@ -4,12 +4,11 @@ Their words are in `words/<lang>/steps.toml`. What was captured may be hostile, 
 it is made of harmless characters; otherwise a placeholder stands there.
 """
 
-import re
-
 from wsdiag.model import NextStep, Values
+from wsdiag.pattern import pattern
 
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?")
-_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
+_HOST = pattern(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?")
+_PATH = pattern(r"/[A-Za-z0-9._~/-]{0,200}")
 # The key of RFC 6455's own example: fixed, so that the right answer is known (s3pPLMBiTxaQ9kYGzzhZRbK+xOo=).
 _UPGRADE = (
     "curl -i -N --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "

@@ -6,6 +6,8 @@ It knows nothing of reports; which lines there are is left to the renderers. Tex
 import re
 from collections.abc import Iterable
 
+from wsdiag.pattern import pattern
+
 # Names of styles and their SGR parameters (ECMA-48 section 8.3.117); only the eight colours that every theme defines.
 STYLES = {
     "": "",
@@ -64,8 +66,8 @@ _PLAIN = str.maketrans(
 # Chinese typesetting (GB/T 15834): these may not begin a line, those may not end one.
 _NOT_FIRST = frozenset("，。、；：？！）》〉」』】〕｝”’…—～·%,.;:?!)]}")
 _NOT_LAST = frozenset("（《〈「『【〔｛“‘([{")
-_RUNNER_LINE = re.compile(r"^([ \t\u3000]*)::(?=[A-Za-z][^\n]*::)", re.MULTILINE)
-_RUNNER_MARK = re.compile(r"##(?:vso)?\[")
+_RUNNER_LINE = pattern(r"^([ \t\u3000]*)::(?=[A-Za-z][^\n]*::)", re.MULTILINE)
+_RUNNER_MARK = pattern(r"##(?:vso)?\[")
 # A column narrower than this holds no sentence; the text then runs over the edge instead.
 MIN_COLUMN = 16
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from wsdiag.model import Finding, NextStep, Note, Value, Values, WsdiagError
+from wsdiag.pattern import pattern
 from wsdiag.record import NamedTuple
 from wsdiag.render.clean import clean
 
@@ -54,8 +55,8 @@ _ROOMY = frozenset("，。；：？！）”、（“")
 
 # os.path, because pathlib takes as long to import as all the words that are read here.
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "words")  # noqa: PTH118, PTH120
-_OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
-_VALUE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_OPTIONAL = pattern(r"\[\[(.*?)\]\]", re.DOTALL)
+_VALUE = pattern(r"\{([a-z][a-z0-9_]*)\}")
 
 
 class FindingText(NamedTuple):

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from wsdiag.model import (
@@ -29,6 +28,7 @@ from wsdiag.model import (
     Unknown,
     wants_upgrade,
 )
+from wsdiag.pattern import pattern
 from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text, is_health_check, is_noise_path
@@ -561,7 +561,7 @@ def flash_policy_request(element: Foreign) -> Iterator[Hit]:
         yield hit(element.span)
 
 
-_OLD_PACKET = re.compile(rb'\d{1,6}:0\{"sid"')
+_OLD_PACKET = pattern(rb'\d{1,6}:0\{"sid"')
 ENGINE_IO_ERRORS = {b'"code":0': "transport", b'"code":3': "bad-request", b'"code":5': "version"}
 
 

@@ -9,6 +9,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable
 
 from wsdiag.model import CLIENT, SERVER, Side
+from wsdiag.pattern import pattern
 from wsdiag.record import NamedTuple
 from wsdiag.wire.identity import Identity
 
@@ -82,19 +83,19 @@ def other_protocol(data: bytes, side: Side | None) -> Identity | None:
             return found
     if not _compiled:
         _compiled.extend((each, re.compile(each.pattern)) for each in _PATTERNS)
-    for each, pattern in _compiled:
+    for each, compiled in _compiled:
         if side is not None and each.side is not None and each.side != side:
             continue
-        match = pattern.match(data)
+        match = compiled.match(data)
         if match is not None and match.end() > 2:
-            detail = match[1][:MAX_DETAIL].decode("latin-1") if pattern.groups else each.detail
+            detail = match[1][:MAX_DETAIL].decode("latin-1") if compiled.groups else each.detail
             return Identity(each.kind, detail.strip(), "certain" if each.certain else "likely")
     if 4 <= len(data) < len(FLASH_POLICY) and FLASH_POLICY.startswith(data):
         return Identity("flash-policy", "", "likely" if len(data) >= 8 else "partial")
     return None
 
 
-_JSON = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*(?:["{\[\]\d-]|true|false|null))')
+_JSON = pattern(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*(?:["{\[\]\d-]|true|false|null))')
 
 
 def text(data: bytes) -> Identity | None:

@@ -34,6 +34,7 @@ Flaws of a head:
 import re
 
 from wsdiag.model import Flaw, Head, Header, Piece, Request, Response, Side, Span
+from wsdiag.pattern import pattern
 from wsdiag.record import NamedTuple
 
 MAX_HEAD = 256 * 1024  # servers take 8 to 64 KiB; beyond this, more headers tell nothing more
@@ -41,14 +42,14 @@ MAX_HEADERS = 1000  # Apache takes 100, Node 2000
 MAX_FLAWS = 32  # of one message: the first ones tell the story
 MAX_LEADING = 16  # bytes of empty lines that may stand in front of a start line
 
-_HEAD_END = re.compile(rb"\n\r?\n")
-_LEADING = re.compile(rb"[\r\n \t]*")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_ODD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+_HEAD_END = pattern(rb"\n\r?\n")
+_LEADING = pattern(rb"[\r\n \t]*")
+_TOKEN = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_ODD = pattern(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 # as nearly all headers are
-_PLAIN_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*[^\r\n \t])\r\n")
-_VERSION = re.compile(r"HTTP/\d\.\d")
-_LAST_VERSION = re.compile(r"HTTP/\S*", re.IGNORECASE)
+_PLAIN_HEADER = pattern(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*[^\r\n \t])\r\n")
+_VERSION = pattern(r"HTTP/\d\.\d")
+_LAST_VERSION = pattern(r"HTTP/\S*", re.IGNORECASE)
 
 
 class _Line(NamedTuple):

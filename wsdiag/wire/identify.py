@@ -6,6 +6,7 @@ Taking the bytes apart is left to the readers; whether they belong there is left
 import re
 
 from wsdiag.model import CLIENT, SERVER, Side
+from wsdiag.pattern import pattern
 from wsdiag.wire import http2, proxy_protocol, tls
 from wsdiag.wire.content import CLOSE, MIN_TEXT, TEXT, readable_text
 from wsdiag.wire.frames import OPCODES, unmask
@@ -16,14 +17,14 @@ MAX_LINE = 64 * 1024  # servers take request lines of 8 KiB; here, what a line m
 MAX_DETAIL = 200  # characters of a quoted line
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT", "PROPFIND"})
-_START = re.compile(rb"[\r\n \t]{0,16}([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})[ \t]+")
-_VERSION_LAST = re.compile(rb"[ \t]HTTP/\S{0,16}[ \t]*\r?\Z", re.IGNORECASE)
-_VERSION_ONLY = re.compile(rb"HTTP/\d\S{0,8}[ \t]*\r?\Z", re.IGNORECASE)
-_TARGET = re.compile(rb"[ \t]*(?:/|\*|(?:https?|wss?|websocket)://|\?)", re.IGNORECASE)
-_AUTHORITY = re.compile(rb"\[?[\w.:-]+\]?:\d*")
-STATUS_LINE = re.compile(rb"(?:HTTP/\d[.\d]*[ \t]+\d{3}(?!\d)|ICY[ \t]+\d{3}(?!\d))", re.IGNORECASE)
-_STATUS_START = re.compile(rb"[\r\n]{0,16}(HTTP/|ICY[ \t]+\d)", re.IGNORECASE)
-REQUEST_IN_TEXT = re.compile(rb"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH|CONNECT) [^\r\n]{0,2000} HTTP/1\.[01]\r?\n")
+_START = pattern(rb"[\r\n \t]{0,16}([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})[ \t]+")
+_VERSION_LAST = pattern(rb"[ \t]HTTP/\S{0,16}[ \t]*\r?\Z", re.IGNORECASE)
+_VERSION_ONLY = pattern(rb"HTTP/\d\S{0,8}[ \t]*\r?\Z", re.IGNORECASE)
+_TARGET = pattern(rb"[ \t]*(?:/|\*|(?:https?|wss?|websocket)://|\?)", re.IGNORECASE)
+_AUTHORITY = pattern(rb"\[?[\w.:-]+\]?:\d*")
+STATUS_LINE = pattern(rb"(?:HTTP/\d[.\d]*[ \t]+\d{3}(?!\d)|ICY[ \t]+\d{3}(?!\d))", re.IGNORECASE)
+_STATUS_START = pattern(rb"[\r\n]{0,16}(HTTP/|ICY[ \t]+\d)", re.IGNORECASE)
+REQUEST_IN_TEXT = pattern(rb"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH|CONNECT) [^\r\n]{0,2000} HTTP/1\.[01]\r?\n")
 
 # What the first four bytes are when a length-prefixed protocol takes them for a number.
 _FOUR = {
