@@ -9,7 +9,7 @@ HAR 1.2: http://www.softwareishard.com/blog/har-12-spec/; fields that begin with
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from wsdiag.intake import remade
@@ -28,6 +28,7 @@ from wsdiag.model import (
     Transport,
     WsdiagError,
 )
+from wsdiag.record import NamedTuple
 
 Object: TypeAlias = dict[str, Any]
 

@@ -5,9 +5,10 @@ which is text for opcode 1 and base64 for all others. The entry itself is left t
 """
 
 import base64
-from typing import Any, NamedTuple
+from typing import Any
 
 from wsdiag.model import CLIENT, SERVER, Flaw, Frame, Side, Span, Tally
+from wsdiag.record import NamedTuple
 from wsdiag.wire.frames import read_frames
 
 SIDES: dict[str, Side] = {"send": CLIENT, "sent": CLIENT, "receive": SERVER, "received": SERVER}

@@ -2,9 +2,8 @@
 `quoted`.
 """
 
-from typing import NamedTuple
-
 from wsdiag.intake.dump.found import rx
+from wsdiag.record import NamedTuple
 
 _ESCAPE = (
     r"\\(?:x\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{1,2})|u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"

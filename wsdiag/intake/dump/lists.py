@@ -2,12 +2,11 @@
 one line or many; hex without brackets is left to `runs`, quoted text to `quoted`.
 """
 
-from typing import NamedTuple
-
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Note
+from wsdiag.record import NamedTuple
 
 _OPENER = (
     r"(?P<buffer><Buffer(?: |>))"

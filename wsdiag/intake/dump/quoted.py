@@ -2,13 +2,12 @@
 nginx and Apache write into their access logs; system calls are left to `strace`.
 """
 
-from typing import NamedTuple
-
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
 from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, begins, weight
 from wsdiag.model import Note
+from wsdiag.record import NamedTuple
 
 # `b'`, `b"`, `bytearray(b'`, `@"`, `$'`, `<<"`; a quote inside a word (don't) opens nothing.
 _OPENER = r"(?<![\w\\])(?P<prefix>bytearray\(b|bytes\(b|b|rb|br|B|c|\$|@|<<)?(?P<quote>[\"'`])"
