@@ -5,7 +5,6 @@ A fact (a listener's address, a client's URL, a program's version) is no finding
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from wsdiag.model import (
@@ -20,6 +19,7 @@ from wsdiag.model import (
     Values,
     wants_upgrade,
 )
+from wsdiag.pattern import pattern
 from wsdiag.record import TYPE_CHECKING, NamedTuple
 from wsdiag.rules import Cause, catalogue, hit
 from wsdiag.rules.situation import accepted
@@ -155,10 +155,8 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
 
 
 # A client's own prints of its two events, when there is nothing else in the paste.
-CONNECTED = re.compile(
-    r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:connected|connect|已连接|连接成功|连接已建立)\W*$"
-)
-CLOSED = re.compile(
+CONNECTED = pattern(r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?(?:connected|connect|已连接|连接成功|连接已建立)\W*$")
+CLOSED = pattern(
     r"(?i)^\W*(?:\S+\s)?(?:web ?socket )?(?:on_?)?"
     r"(?:closed|close|disconnected|connection closed|已断开|连接关闭|断开连接)\W*$"
 )
@@ -217,7 +215,7 @@ def _wrong_door(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Cer
     return found
 
 
-def _legs(story: Story) -> Iterator[tuple[ConnectionReport, ConnectionReport]]:
+def legs(story: Story) -> Iterator[tuple[ConnectionReport, ConnectionReport]]:
     """Pairs of connections that may be a proxy's two legs: the server of the first opened the second meanwhile."""
     for outer in story.reports[:MAX_LEGS]:
         server, waited = outer.exchange.connection.server_endpoint, outer.exchange.connection.transport
@@ -239,7 +237,7 @@ def _legs(story: Story) -> Iterator[tuple[ConnectionReport, ConnectionReport]]:
 
 def _lost_on_the_way(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
     """A whole upgrade request went into the proxy, and an ordinary one for the same path came out."""
-    for outer, inner in _legs(story):
+    for outer, inner in legs(story):
         asked, passed = outer.exchange.request, inner.exchange.request
         if asked is None or passed is None or not asked.head.complete or not passed.head.complete:
             continue
@@ -264,7 +262,7 @@ DROPPED = ("closed-without-response", "reset-after-request", "response-5xx-upstr
 
 def _upstream_unreachable(story: Story, causes: dict[str, Cause]) -> list[tuple[Cause, Certainty, Hit]]:
     """While a client waited, its server (a proxy, then) tried in vain to reach another address."""
-    for outer, inner in _legs(story):
+    for outer, inner in legs(story):
         upstream, server = inner.exchange.connection.server_endpoint, outer.exchange.connection.server_endpoint
         if inner.primary in UNREACHABLE and outer.primary in DROPPED and upstream is not None and server is not None:
             values: dict[str, Any] = {"upstream": f"{upstream.host}:{upstream.port}", "port": server.port}
