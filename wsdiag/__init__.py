@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from wsdiag.api import diagnose
     from wsdiag.model import Finding, Report, WsdiagError
 
+__version__ = "0.1.0"
+
 __all__ = ["Finding", "Report", "WsdiagError", "diagnose"]
 
 
