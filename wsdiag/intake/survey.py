@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from wsdiag.intake.assemble import connection_of
-from wsdiag.intake.capture import Capture, Pcap, open_capture
+from wsdiag.intake.capture import Capture, open_capture
 from wsdiag.intake.flow import KEPT, Flow
 from wsdiag.intake.follow import KEPT_TLS, Following
 from wsdiag.intake.keylog import KeyLog
 from wsdiag.intake.pairing import Pairs
+from wsdiag.intake.pcap import Pcap
 from wsdiag.intake.shape import shape_of
 from wsdiag.intake.tcp import Flows
 from wsdiag.model import CaptureSummary, Connection, ConnectionReport, Endpoint, Note, Pairing
