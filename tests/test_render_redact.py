@@ -421,3 +421,14 @@ def test_baits_for_backtracking(bait: str) -> None:
     for text in (bait, f"Sec-WebSocket-Protocol: {bait}", f"Cookie: {bait}"):
         assert len(redactor.same_length(text)) == len(text)
         assert len(redactor.redact_bytes(text.encode())) == len(text)
+
+
+def test_folders_of_the_inputs_stay_at_home() -> None:
+    from wsdiag.model import Finding, Input, Place, Report
+
+    line = Place("/home/alice/acme/server.log", 3, text="recv data before handshake", start=0, stop=4)
+    found = Finding("listener-ws-scheme", "WS201", "error", "certain", "server", "", places=(line,))
+    inputs = (Input("/home/alice/acme/server.log", "text"), Input("C:\\Users\\alice\\old\\server.log", "text"))
+    shared = Redactor().report(Report(inputs, "faulty", found.name, (found,), ()))
+    assert [each.source for each in shared.inputs] == ["acme/server.log", "old/server.log"]
+    assert shared.findings[0].places[0].source == "acme/server.log"

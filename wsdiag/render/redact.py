@@ -60,12 +60,25 @@ _HEX_RUN = re.compile(r"(?:(?:0x|\\x|%)?[0-9A-Fa-f]{2}[ \t,:;\-]{0,3}){12,}")
 _HEX_BYTE = re.compile(r"(?<![0-9A-Fa-f])0x(?P<a>[0-9A-Fa-f]{2})|(?P<b>[0-9A-Fa-f]{2})")
 
 
+def _short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each path's last part; as many parts as it takes where two files have the same name."""
+    parts = {path: path.replace("\\", "/").split("/") for path in paths}
+    short = {}
+    for path, own in parts.items():
+        depth = 1
+        while depth < len(own) and any(own[-depth:] == other[-depth:] for each, other in parts.items() if each != path):
+            depth += 1
+        short[path] = "/".join(own[-depth:])
+    return short
+
+
 class Redactor:
     """The placeholders of one report. `reveal` makes every method give back what it was given."""
 
     def __init__(self, report: Report | None = None, *, reveal: bool = False) -> None:
         self.reveal = reveal
         self._names: dict[str, str] = {}
+        self._files: dict[str, str] = {}
         self._count: dict[str, int] = {}
         self._known: re.Pattern[str] | None = None
         self._harmless, self._servers = _kept(report) if report else (frozenset[str](), frozenset[str]())
@@ -80,6 +93,7 @@ class Redactor:
         for finding in report.findings:
             self._finding(finding, frozenset())
         self._know()
+        self._files = _short_names([each.source for each in report.inputs])
         connections = tuple(self.connection(each) for each in report.connections)
         self._know()
         hidden = _hidden_lines(report.connections, connections)
@@ -301,14 +315,15 @@ class Redactor:
 
     def _place(self, place: Place, hidden: frozenset[tuple[str, int]]) -> Place:
         if not place.text:
-            return place
+            return place._replace(source=self._source(place.source))
         text = place.text
         begin = max((place.start or 0) - LINE_WINDOW, 0)
         end = (place.start or 0) + LINE_WINDOW
         shown = self.same_length(text[begin:end])
         if place.line is not None and (place.source, place.line) in hidden and shown == text[begin:end]:
             shown = re.sub(r"[0-9A-Za-z+/]", FILL, shown)
-        return place._replace(text=FILL * begin + shown + FILL * max(len(text) - end, 0))
+        text = FILL * begin + shown + FILL * max(len(text) - end, 0)
+        return place._replace(text=text, source=self._source(place.source))
 
     def _values(self, values: Values) -> Values:
         named = str(values.get("header", ""))
@@ -326,7 +341,11 @@ class Redactor:
         return note._replace(values=self._values(note.values))
 
     def _input(self, each: Input) -> Input:
-        return each._replace(source=self.text(each.source), notes=tuple(self._note(note) for note in each.notes))
+        return each._replace(source=self._source(each.source), notes=tuple(self._note(note) for note in each.notes))
+
+    def _source(self, name: str) -> str:
+        """The file's name without the folders that tell of its owner's machine."""
+        return self.text(self._files.get(name, name))
 
     def _step(self, step: NextStep) -> NextStep:
         command = self.text(step.command) if step.command else step.command
