@@ -248,7 +248,7 @@ def _reached(report: ConnectionReport) -> str:
     if transport is None or transport.opening not in ("established", "middle"):
         return ""
     response = report.exchange.response
-    return str(response.status) if response is not None and response.status else "TCP"
+    return str(response.status) if response is not None and response.status else "SYN, ACK"
 
 
 def _answered(found: Finding, report: ConnectionReport) -> str:
