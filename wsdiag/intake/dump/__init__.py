@@ -37,8 +37,7 @@ Reader = Callable[[Text, int, int, bool], Dump | None]
 
 
 def _grid(text: Text, line: int, column: int, strict: bool) -> Dump | None:
-    found = read_grid(text, line, strict)
-    return found if found is not None and found.start >= column else None
+    return read_grid(text, line, strict)
 
 
 # In the order of preference where two begin at the same place.
@@ -204,16 +203,20 @@ def _joined(dumps: list[Dump], strict: bool) -> list[Dump]:
 
 
 def _find(text: Text, wanted: Iterable[int], readers: tuple[Reader, ...], strict: bool) -> list[Dump]:
-    """Run the readers over the candidate lines; a reader's next find on a line is kept until it is passed."""
+    """Run the readers over the wanted lines, from left to right."""
     dumps: list[Dump] = []
     line = column = 0
+    ahead: dict[Reader, Dump | None] = {}
     for candidate in wanted:
         if candidate < line:
             continue
         if candidate > line:
             line, column = candidate, 0
+        ahead.clear()
+        content = text[line]
+        fit = tuple(each for each in readers if _reads_hex(each, content, strict)) if is_hex(content) else readers
         while line == candidate:
-            dump = _first(text, line, column, readers, strict)
+            dump = _first(text, line, column, fit, strict, ahead) if content[column : column + 1] else None
             if dump is None:
                 break
             dumps.append(dump)
@@ -242,15 +245,18 @@ def _reads_hex(reader: Reader, content: str, strict: bool) -> bool:
     return reader is read_run or (reader is read_base64 and not strict)
 
 
-def _first(text: Text, line: int, column: int, readers: tuple[Reader, ...], strict: bool) -> Dump | None:
-    content = text[line]
-    if is_hex(content):
-        if not content[column:].strip():
-            return None
-        readers = tuple(reader for reader in readers if _reads_hex(reader, content, strict))
+def _first(
+    text: Text, line: int, column: int, readers: tuple[Reader, ...], strict: bool, ahead: dict[Reader, Dump | None]
+) -> Dump | None:
+    """The dump that begins first from the column on. `ahead` keeps each reader's next find on the line until it is
+    passed, so that a line with many dumps is read once by each, not once for every dump."""
     best: Dump | None = None
     for reader in readers:
-        found = reader(text, line, column, strict)
+        if reader not in ahead:
+            ahead[reader] = reader(text, line, column, strict)
+        found = ahead[reader]
+        if found is not None and found.start < column:
+            found = ahead[reader] = None if reader is _grid else reader(text, line, column, strict)
         if found is not None and (best is None or found.start < best.start):
             best = found
     return best

@@ -2,7 +2,7 @@
 lists in brackets are left to `lists`.
 """
 
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Note
 
@@ -61,7 +61,7 @@ _SIZED = r"\bstring\((?P<dump>\d{1,8})\) \"|\bs:(?P<serialized>\d{1,8}):\""
 
 def read_sized(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """PHP's var_dump and serialize: the length is known, so lost line ends and a cut end can be told."""
-    for match in rx(_SIZED).finditer(text[line], column):
+    for match in places(_SIZED, text[line], column):
         size = int(match.group("dump") or match.group("serialized"))
         found = _sized(text, line, match.end(), size)
         if found is None:
@@ -83,13 +83,14 @@ def _sized(text: Text, line: int, start: int, size: int) -> tuple[bytes, int, in
     """The bytes of a string of `size` that goes on over lines, whose ends may have been CR LF or LF."""
     best: tuple[bytes, int, int, int, Note | None] | None = None
     for ending in (b"\r\n", b"\n"):
-        out = bytearray(text[line][start:].encode("utf-8", "replace"))
+        out = bytearray(text[line][start : start + size + 1].encode("utf-8", "replace"))
         last = line
         while len(out) < size and last + 1 < len(text):
             last += 1
-            out += ending + text[last].encode("utf-8", "replace")
+            out += ending + text[last][: size + 1].encode("utf-8", "replace")
         if len(out) >= size and out[size : size + 1] == b'"':
-            stop = len(text[last]) - len(bytes(out[size:]).decode("utf-8", "replace")) + 1
+            shown = len(bytes(out[:size]).decode("utf-8", "replace").split("\n")[-1])
+            stop = shown + 1 + (start if last == line else 0)
             return bytes(out[:size]), last, stop, 0, None
         if best is None:
             end = out.find(b'"')

@@ -3,7 +3,7 @@ and what terminals and editors make of raw bytes: caret notation, CP437 glyphs, 
 """
 
 from wsdiag.intake.dump.escapes import REPLACEMENT
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
 
@@ -20,7 +20,7 @@ def read_base64(text: Text, line: int, column: int, strict: bool) -> Dump | None
     pattern = rf"(?<![A-Za-z0-9+/_=-])((?:data:[\w./+-]{{0,64}};base64,)?)({_BASE64_STARTS}{_BASE64}{{12,}}+={{0,2}})"
     if not strict:
         pattern = rf"(?<![A-Za-z0-9+/_=-])((?:data:[\w./+-]{{0,64}};base64,)?)({_BASE64}{{4,}}+={{0,2}})"
-    for match in rx(pattern).finditer(content, column):
+    for match in places(pattern, content, column):
         pieces, rows, last, stop = [match.group(2)], [(0, line)], line, match.end()
         while not content[stop:].strip() and not pieces[-1].endswith("=") and last + 1 < len(text):
             more = rx(rf"{_BASE64}{{2,}}+={{0,2}}").fullmatch(text.body(last + 1).strip())
@@ -114,7 +114,7 @@ def unpacked(dump: Dump) -> Dump:
 def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Base32 (RFC 4648 section 6), over lines; in free text only what decodes to something known."""
     content = text[line]
-    for match in rx(r"(?<![A-Za-z0-9+/_=])([A-Z2-7]{8,}+)(={0,6})(?![A-Za-z0-9+/_])").finditer(content, column):
+    for match in places(r"(?<![A-Za-z0-9+/_=])([A-Z2-7]{8,}+)(={0,6})(?![A-Za-z0-9+/_])", content, column):
         digits, padding, last, stop = match.group(1), match.group(2), line, match.end()
         rows, wide = [(0, line)], len(match.group(1))
         while not padding and not text[last][stop:].strip() and last + 1 < len(text):
@@ -149,7 +149,7 @@ def read_url(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     content = text[line]
     if "%" not in content:
         return None
-    for match in rx(r"(?:[A-Za-z0-9_.~+!*'(),:;/?&=@$-]|%[0-9a-fA-F]{2})*+(%[0-9a-fA-F]?$)?").finditer(content, column):
+    for match in places(r"(?:[A-Za-z0-9_.~+!*'(),:;/?&=@$-]|%[0-9a-fA-F]{2})*+(%[0-9a-fA-F]?$)?", content, column):
         run = match.group()
         if run.count("%") < 2:
             continue
@@ -234,7 +234,7 @@ def read_caret(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     start = len(content) - len(body)
     if column <= start and (body.endswith(("^M", "^M$")) or (not strict and body.endswith("$"))):
         return _cat_lines(text, line, start, strict)
-    for match in rx(rf"{_CARET}(?:{_CARET}|[!#-~])*+").finditer(content, column):
+    for match in places(rf"{_CARET}(?:{_CARET}|[!#-~])*+", content, column):
         if len(rx(_CARET).findall(match.group())) < (2 if strict else 1):
             continue
         first = match.start() if strict else min(match.start(), len(content) - len(content.lstrip()))

@@ -3,8 +3,9 @@ left to the modules beside this one.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 
 from wsdiag.intake.dump.clean import body_column, clean
 from wsdiag.model import Gap, LogLine, Mark, Note, Side
@@ -70,6 +71,16 @@ class Text:
 def rx(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """The compiled pattern. Compiled when first used: `decode` needs few of the many, and each costs up to 1 ms."""
     return re.compile(pattern, flags)
+
+
+# Places on one line that a reader tries in vain before it gives the line up: no log line has so many that look right
+# and are not, and a forged one may not keep us busy.
+MOST_TRIES = 2000
+
+
+def places(pattern: str, content: str, column: int, stop: int | None = None) -> Iterator[re.Match[str]]:
+    """The first matches of the pattern from the column on, at most `MOST_TRIES` of them."""
+    return islice(rx(pattern).finditer(content, column, len(content) if stop is None else stop), MOST_TRIES)
 
 
 def marks_of(text: Text, rows: Iterable[tuple[int, int]]) -> tuple[Mark, ...]:

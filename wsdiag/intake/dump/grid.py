@@ -30,6 +30,8 @@ MOST_FOREIGN = 2
 FIRST_ROWS = 6
 # Offsets further apart than this are no neighbours; so many of them are a column of numbers, not a dump.
 FAR_APART, MOST_UNEVEN = 0x1000, 64
+# Characters of a row that are looked at: xxd -c 256 -g 1 prints about a thousand.
+WIDEST_ROW = 2048
 # Labels on one line that are tried as the row's offset: prefixes hold numbers too.
 MOST_LABELS = 8
 
@@ -110,7 +112,8 @@ def _rows_at(text: Text, line: int) -> list[Row]:
         style = "0x:" if match.group(1) else (match.group(5) or match.group(7) or "").strip()
         if "`" in label:
             label, style = label.replace("`", ""), "`"
-        rows.append(Row(line, content[: match.start()], label, style, content[match.end() :]))
+        rest = content[match.end() : match.end() + WIDEST_ROW]
+        rows.append(Row(line, content[: match.start()][-WIDEST_ROW:], label, style, rest))
         if len(rows) >= MOST_LABELS:
             break
     return rows

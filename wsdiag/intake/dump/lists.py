@@ -3,7 +3,7 @@ one line or many; hex without brackets is left to `runs`, quoted text to `quoted
 """
 
 from wsdiag.intake.dump.dissection import is_dissection
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
@@ -66,7 +66,7 @@ def read_list(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     content = text[line]
     if is_dissection(text, line):
         return None
-    for match in rx(_OPENER).finditer(content, column):
+    for match in places(_OPENER, content, column):
         kind = match.lastgroup or ""
         closer = _CLOSERS[match.group() if kind == "bracket" else kind]
         found = _scan(text, line, match.end(), closer, kind == "buffer")

@@ -4,7 +4,7 @@ nginx and Apache write into their access logs; system calls are left to `strace`
 
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, begins, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
@@ -230,7 +230,7 @@ def read_escaped(text: Text, line: int, column: int, strict: bool) -> Dump | Non
     if "\\" not in content or is_dissection(text, line):
         return None
     head = _escaped_head(text, line, column) if rx(r"\\n").search(content) else None
-    for match in rx(f"{_TWICE_FIRST}|{_ESCAPES_FIRST}").finditer(content, column):
+    for match in places(f"{_TWICE_FIRST}|{_ESCAPES_FIRST}", content, column):
         if head is not None and head.start <= match.start():
             return head
         inner = match.group()

@@ -6,7 +6,7 @@ import re
 
 from wsdiag.intake.dump.clean import is_hex
 from wsdiag.intake.dump.dissection import is_dissection
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
 
@@ -49,7 +49,7 @@ def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
         return None
     # A line of digits is one run, and the plain pattern compiles much faster.
     plain = column == 0 and content.isalnum() and is_hex(content)
-    for match in rx(_DIGITS if plain else _RUN).finditer(content, column):
+    for match in places(_DIGITS if plain else _RUN, content, column):
         found = _run(text, line, match, strict)
         if found is not None:
             return found
@@ -63,7 +63,7 @@ def read_introduced(text: Text, line: int, column: int, strict: bool) -> Dump | 
         r"\b[Bb]uffer[:=]? ?((?:[0-9a-f]{2}){4,}+[0-9a-f]?|(?:[0-9A-F]{2}){4,}+[0-9A-F]?)"
         r"|\bBuffer:((?:[0-9a-f]{2}){1,3}+)(?=$|[Ee]rror|recv|\s*$)"
     )
-    for match in rx(pattern).finditer(content, column):
+    for match in places(pattern, content, column):
         group = 1 if match.group(1) else 2
         digits = match.group(group)
         stop = match.end()

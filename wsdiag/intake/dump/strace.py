@@ -3,7 +3,7 @@ program was is concluded in `join`.
 """
 
 from wsdiag.intake.dump.escapes import unescape
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
 from wsdiag.model import Note
 
 _CALL = (
@@ -11,18 +11,22 @@ _CALL = (
     r"|SSL_read|SSL_write)(?: resumed>|(?:@GLIBC[\w.]*)?\((?P<descriptor>0x[0-9a-f]+|\d+)(?:<[^>]{0,200}>)?, )"
 )
 _STRING = r"\"(?P<body>[^\"\\]*+(?:\\.[^\"\\]*+)*+)\"(?P<more>\.\.\.)?"
+# Characters of one call that are looked at: `strace -s 65536` of bytes as octal escapes, and no more.
+LONGEST_CALL = 1 << 18
 _INCOMING = ("recv", "read", "SSL_read", "pread")
 
 
 def read_call(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first call from this column on that shows bytes; `indent` is the direction and the descriptor."""
     content = text[line]
-    for match in rx(_CALL).finditer(content, column):
-        result = rx(r"\)\s+= (-?\d+)(?![^\n]*\)\s+= )").search(content, match.end())
-        stop = result.end() if result else len(content)
-        strings = list(rx(_STRING).finditer(content, match.end(), stop))
+    for match in places(_CALL, content, column):
+        following = rx(_CALL).search(content, match.end(), match.end() + LONGEST_CALL)
+        limit = following.start() if following else match.end() + LONGEST_CALL
+        strings = list(places(_STRING, content, match.end(), limit))
         if not strings:
             continue
+        result = rx(r"\)\s+= (-?\d+)").search(content, strings[-1].end(), limit)
+        stop = result.end() if result else min(len(content), limit)
         if "msg_name" in content[match.end() : stop] or "iov_base" in content[match.end() : stop]:
             strings = [each for each in strings if content[: each.start()].endswith("iov_base=")]
         elif content[match.end() : strings[0].start()].strip(" [{"):
