@@ -59,6 +59,7 @@ class Rule(NamedTuple):
 
 
 _causes: dict[str, Cause] = {}
+_codes: set[str] = set()
 _rules: list[Rule] = []
 
 
@@ -76,8 +77,9 @@ def declare(
     forgiven: bool = False,
 ) -> Cause:
     """Enter a cause in the catalogue. Names and codes are unique; a second declaration of either is an error."""
-    if name in _causes or any(cause.code == code for cause in _causes.values()):
+    if name in _causes or code in _codes:
         raise ValueError(f"{name} or {code} is declared twice")
+    _codes.add(code)
     cause = Cause(name, code, severity, blame, ref, masks, symptom, candidates, next_steps, forgiven)
     _causes[name] = cause
     return cause
@@ -164,4 +166,16 @@ def judge(exchange: Exchange) -> Iterator[tuple[Rule, Hit]]:
 
 def _load() -> None:
     """Import the modules that hold the rules, once; a plain list, so that nothing depends on discovery."""
-    from wsdiag.rules import evidence, listener, messages, proxy, request, response, transport  # noqa: F401
+    from wsdiag.rules import (  # noqa: F401
+        evidence,
+        listener,
+        messages,
+        preamble,
+        proxy,
+        refusal,
+        request,
+        response,
+        socketio,
+        tls,
+        transport,
+    )
