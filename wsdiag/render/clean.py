@@ -61,6 +61,9 @@ def hidden(char: str) -> bool:
 
 
 def _is_mark(char: str) -> bool:
+    # Latin letters, punctuation, arrows and Chinese: no marks among them, so the tables need not be loaded.
+    if char < "\u0300" or "\u2000" <= char < "\u20d0" or "\u2100" <= char < "\u2c00" or "\u4e00" <= char < "\ua000":
+        return False
     import unicodedata
 
     return unicodedata.category(char) in ("Mn", "Me")

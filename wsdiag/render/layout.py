@@ -91,9 +91,13 @@ def defused(text: str) -> str:
     return _RUNNER_MARK.sub(lambda match: match[0][:-1] + "\\x5b", text) if "##" in text else text
 
 
+# One cell each: ASCII and what our own lines are drawn with. For them the tables of Unicode need not be loaded.
+NARROW = frozenset(map(chr, range(128))) | frozenset("…→←↔▸·✓✗✔✘│┃─━┌┐└┘├┤┬┴┼╭╮╰╯•–—‘’“”»«°×≤≥≠")
+
+
 def cell_width(text: str) -> int:
     """How many cells the text takes: two for East Asian wide characters, none for combining marks (UAX #11)."""
-    if text.isascii():
+    if NARROW.issuperset(text):
         return len(text)
     from unicodedata import category, east_asian_width
 
