@@ -99,15 +99,23 @@ def cell_width(text: str) -> int:
     """How many cells the text takes: two for East Asian wide characters, none for combining marks (UAX #11)."""
     if NARROW.issuperset(text):
         return len(text)
-    from unicodedata import category, east_asian_width
+    from unicodedata import category
 
     cells = 0
     for char in text:
-        if east_asian_width(char) in "WF":
+        if _is_wide(char):
             cells += 2
         elif char.isascii() or category(char) not in ("Mn", "Me", "Cf"):
             cells += 1
     return cells
+
+
+def _is_wide(char: str) -> bool:
+    if char in NARROW:
+        return False
+    from unicodedata import east_asian_width
+
+    return east_asian_width(char) in "WF"
 
 
 def pad(text: str, cells: int) -> str:
@@ -160,14 +168,12 @@ def _units(text: str) -> list[str]:
     the punctuation that belongs to it."""
     if text.isascii():
         return [part + " " for part in text.split(" ")]
-    from unicodedata import east_asian_width
-
     units: list[str] = []
     unit = ""
     for char, following in zip(text, [*text[1:], ""], strict=True):
         unit += char
-        wide = east_asian_width(char) in "WF" or (char in _NOT_FIRST and not char.isascii())
-        wide_next = bool(following) and (east_asian_width(following) in "WF" or following in "“‘")
+        wide = _is_wide(char) or (char in _NOT_FIRST and not char.isascii())
+        wide_next = bool(following) and (_is_wide(following) or following in "“‘")
         breakable = char == " " or ((wide or wide_next) and char not in _NOT_LAST)
         if breakable and following not in _NOT_FIRST and following != " ":
             units.append(unit)
