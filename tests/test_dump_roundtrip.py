@@ -17,7 +17,19 @@ TEXT_ONLY = frozenset(("cat-A",))
 # Bytes that are a text in the notation of another one: "AAAA" is base64, base32 and hex.
 DEGENERATE = frozenset(("base64", "base64-url", "base64-mime", "base32", "data-uri"))
 # Notations that show printable bytes as they are: text without any escape is no dump.
-MOSTLY_TEXT = frozenset(("quoted-printable", "rust-escape-ascii", "url-encoded", "php-octal"))
+MOSTLY_TEXT = frozenset(
+    (
+        "js-inspect",
+        "nginx-log",
+        "json-latin",
+        "go-q",
+        "ruby-inspect",
+        "quoted-printable",
+        "rust-escape-ascii",
+        "url-encoded",
+        "php-octal",
+    )
+)
 
 
 def lines_of(text: str) -> list[LogLine]:

@@ -75,6 +75,8 @@ def _prefix(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
+# The prefixes of a line end within so many characters.
+_WIDEST_PREFIX = 1024
 # A line carries no more prefixes than this: docker in front of a timestamp in front of a level in front of a quote.
 _MOST_PREFIXES = 6
 _HEX_AND_BLANKS = "0123456789abcdefABCDEF \t"
@@ -89,7 +91,8 @@ def body_column(line: str) -> int:
     """The column at which the message begins, after the prefixes of loggers, containers and quoting."""
     if is_hex(line):
         return 0
-    possible = [_prefix(pattern) for needed, pattern in _PREFIXES if needed in line]
+    head = line[:_WIDEST_PREFIX]
+    possible = [_prefix(pattern) for needed, pattern in _PREFIXES if needed in head]
     column = 0
     for _ in range(_MOST_PREFIXES):
         start = column

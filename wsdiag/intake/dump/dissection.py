@@ -2,18 +2,20 @@
 payload is read once and the rest is passed over.
 """
 
-from wsdiag.intake.dump.found import Dump, Text, inline, rx
+from wsdiag.intake.dump.found import Dump, Text, inline, places, rx
 
 # A packet's dissection goes on for about so many lines before and after its bytes.
 _LINES_AROUND = 400
+# A field's name stands among the first characters of its line.
+_WIDE = 1024
 # The fields that hold a stream's bytes; the whole frame comes first and is enough when it is there.
 _FRAME = r"\"frame_raw\": ?\[?\s*\"?(?P<hex>[0-9a-f]{40,})?"
-_FIELD = r"<field name=\"tcp\.payload\"[^>]* value=\"(?P<hex>[0-9a-f]{2,}+)\""
+_FIELD = r"<field name=\"tcp\.payload\"[^>]{0,65536} value=\"(?P<hex>[0-9a-f]{2,}+)\""
 
 
 def is_dissection(text: Text, line: int) -> bool:
     """True when the line shows a field of a dissected packet."""
-    content = text[line]
+    content = text[line][:_WIDE]
     if "<field " in content or "<proto " in content or '_raw":' in content or "<packet>" in content:
         return True
     body = content.strip()
@@ -32,7 +34,7 @@ def read_dissection(text: Text, line: int, column: int, strict: bool) -> Dump | 
     content = text[line]
     if "frame_raw" not in content and "tcp.payload" not in content:
         return None
-    match = rx(_FIELD).search(content, column)
+    match = next(places(_FIELD, content, column), None) if "<field " in content[: column + _WIDE] else None
     if match is None:
         match = rx(_FRAME).search(content, column)
         if match is None:

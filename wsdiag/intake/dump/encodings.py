@@ -3,7 +3,7 @@ and what terminals and editors make of raw bytes: caret notation, CP437 glyphs, 
 """
 
 from wsdiag.intake.dump.escapes import REPLACEMENT
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
+from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
 
@@ -22,7 +22,7 @@ def read_base64(text: Text, line: int, column: int, strict: bool) -> Dump | None
         pattern = rf"(?<![A-Za-z0-9+/_=-])((?:data:[\w./+-]{{0,64}};base64,)?)({_BASE64}{{4,}}+={{0,2}})"
     for match in places(pattern, content, column):
         pieces, rows, last, stop = [match.group(2)], [(0, line)], line, match.end()
-        while not content[stop:].strip() and not pieces[-1].endswith("=") and last + 1 < len(text):
+        while blank(content, stop) and not pieces[-1].endswith("=") and last + 1 < len(text):
             more = rx(rf"{_BASE64}{{2,}}+={{0,2}}").fullmatch(text.body(last + 1).strip())
             if (
                 more is None
@@ -117,7 +117,7 @@ def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None
     for match in places(r"(?<![A-Za-z0-9+/_=])([A-Z2-7]{8,}+)(={0,6})(?![A-Za-z0-9+/_])", content, column):
         digits, padding, last, stop = match.group(1), match.group(2), line, match.end()
         rows, wide = [(0, line)], len(match.group(1))
-        while not padding and not text[last][stop:].strip() and last + 1 < len(text):
+        while not padding and blank(text[last], stop) and last + 1 < len(text):
             more = rx(r"([A-Z2-7]{2,}+)(={0,6})").fullmatch(text.body(last + 1).strip())
             if more is None or len(more.group(1)) > wide:
                 break
@@ -128,7 +128,7 @@ def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None
         if data is None:
             continue
         known = weight(data)
-        alone = not content[: match.start()].strip() and not text[last][stop:].strip() and rx(r"[2-7]").search(digits)
+        alone = blank(content, 0, match.start()) and blank(text[last], stop) and rx(r"[2-7]").search(digits)
         if known == KNOWN or (not strict and (known >= FRAMES or padding or alone)):
             return inline(text, line, match.start(), stop, data, "base32", last=last, rows=rows)
     return None

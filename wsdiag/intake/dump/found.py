@@ -41,7 +41,7 @@ class Dump(NamedTuple):
 class Text:
     """The pasted lines, cleaned as they are asked for: without look-alike characters, columns kept where possible."""
 
-    __slots__ = ("_cleaned", "lines")
+    __slots__ = ("_cleaned", "_columns", "lines")
 
     # Cleaned lines are kept, because several readers look at the same line, but no more than this many.
     KEPT = 4096
@@ -49,6 +49,7 @@ class Text:
     def __init__(self, lines: Sequence[LogLine]) -> None:
         self.lines = lines
         self._cleaned: dict[int, str] = {}
+        self._columns: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -58,19 +59,33 @@ class Text:
         if found is None:
             if len(self._cleaned) >= self.KEPT:
                 self._cleaned.clear()
+                self._columns.clear()
             found = self._cleaned[index] = clean(self.lines[index].text)
+        return found
+
+    def column(self, index: int) -> int:
+        """Where the line begins after the prefixes that loggers, containers and quoting put in front."""
+        found = self._columns.get(index)
+        if found is None:
+            found = self._columns[index] = body_column(self[index])
         return found
 
     def body(self, index: int) -> str:
         """The line without the prefixes that loggers, containers and quoting put in front."""
         line = self[index]
-        return line[body_column(line) :]
+        return line[self.column(index) :]
 
 
 @cache
 def rx(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """The compiled pattern. Compiled when first used: `decode` needs few of the many, and each costs up to 1 ms."""
     return re.compile(pattern, flags)
+
+
+def blank(content: str, start: int, stop: int | None = None, besides: str = "") -> bool:
+    """True when nothing but white space and the characters `besides` stands between the columns; copies nothing."""
+    match = rx(rf"[\s{besides}]*+").match(content, start)
+    return match is not None and match.end() >= (len(content) if stop is None else stop)
 
 
 # Places on one line that a reader tries in vain before it gives the line up: no log line has so many that look right

@@ -3,7 +3,7 @@ one line or many; hex without brackets is left to `runs`, quoted text to `quoted
 """
 
 from wsdiag.intake.dump.dissection import is_dissection
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
+from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
@@ -113,13 +113,13 @@ def _scan(text: Text, line: int, column: int, closer: str, spaced: bool) -> _Lis
         if count and (found := tail(content, at)):
             more = found.group("more") or found.group("plus")
             missing = int(more) if more else None
-            after = content[found.end() :].lstrip()
+            after = content[found.end() : found.end() + 64].lstrip()
             stop, last = found.end(), index
             closed = after.startswith(closer)
             if not after and index + 1 < len(text) and text.body(index + 1).strip().startswith(closer):
                 last, closed = index + 1, True
                 stop = text[last].index(closer) + len(closer)
-            elif _property(after) and closer in after:
+            elif _property(after) and content.find(closer, found.end()) >= 0:
                 closed = True
                 stop = content.index(closer, found.end()) + len(closer)
             elif closed:
@@ -190,7 +190,7 @@ def _dump(text: Text, line: int, start: int, kind: str, content: str, found: _Li
         return None
     known = weight(values)
     single = len(values) == 1 and not named and kind == "bracket"
-    if single and text.body(line).strip() != content[start : found.stop]:
+    if single and not (blank(content, text.column(line), start) and blank(text[found.last], found.stop)):
         return None  # a size or an index: array(64), [1] => 71
     if not found.closed and not named and strict and known != KNOWN:
         return None

@@ -4,7 +4,7 @@ nginx and Apache write into their access logs; system calls are left to `strace`
 
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
+from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, begins, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
@@ -81,8 +81,7 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
             at, quote = following.end(), following.group(1)
             body = rx(_BODY[quote])
             continue
-        rest = content[stop:].strip()
-        if rest in ("", "+", ".", "\\") and line + 1 < len(text):
+        if rx(r"[ \t]*[+.\\]?[ \t]*$").match(content, stop) and line + 1 < len(text):
             body_text = text.body(line + 1)
             opener = join.match(body_text)
             if opener:
@@ -202,7 +201,7 @@ def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, 
     if known == KNOWN:
         return is_bytes or plain.escapes > 0 or not strict
     if not strict:
-        alone = not text[line][:start].strip() and not text[literal.last][literal.stop :].strip()
+        alone = blank(text[line], 0, start) and blank(text[literal.last], literal.stop)
         encoded = rx(r"[A-Za-z0-9+/=_%-]*").fullmatch(literal.pieces[0][1]) is not None  # hex or base64 in quotes
         return is_bytes or plain.escapes > 0 or (alone and literal.closed and not encoded)
     if not literal.closed:

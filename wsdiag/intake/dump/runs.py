@@ -6,7 +6,7 @@ import re
 
 from wsdiag.intake.dump.clean import is_hex
 from wsdiag.intake.dump.dissection import is_dissection
-from wsdiag.intake.dump.found import Dump, Text, cut_note, inline, places, rx
+from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
 
@@ -110,7 +110,7 @@ def _unglue(digits: str, after: str) -> str:
 def _run(text: Text, line: int, match: re.Match[str], strict: bool) -> Dump | None:
     run = match.group()
     tokens = _digits(run)
-    if not strict and not any(char.isdecimal() for char in run) and text.body(line).strip() != run:
+    if not strict and not any(char.isdecimal() for char in run) and not _alone(text, line, match.start(), match.end()):
         return None  # "dead beef" in prose
     if len(tokens) == 1:
         notation = "hex-0x" if run[:2] in ("0x", "0X") else "hex"
@@ -171,10 +171,10 @@ def _groups(text: Text, line: int, match: re.Match[str], tokens: list[str], stri
         notes, cut = (Note("dump-odd-nibble"),), True
     data = bytearray(bytes.fromhex("".join(tokens)))
     last, stop = line, match.end()
-    while not content[stop:].strip(" \t,;:\\-") and last + 1 < len(text):
+    while blank(content, stop, besides=",;:\\\\-") and last + 1 < len(text):
         body = text.body(last + 1)
         more = rx(_RUN).match(body.strip())
-        if more is None or body.strip()[more.end() :].strip(" \t,;:\\-.…}") or _is_header_row(body):
+        if more is None or not blank(body.strip(), more.end(), besides=",;:\\\\.…}-") or _is_header_row(body):
             break
         digits = "".join(_digits(more.group()))
         if len(digits) % 2:
@@ -208,7 +208,7 @@ def _groups_count(text: Text, line: int, match: re.Match[str], data: bytes, toke
         return len(data) >= 4 or (trusted and known >= FRAMES)
     if known == KNOWN:
         return len(tokens) >= _FEWEST_GROUPS or (" " in match.group() and len(tokens) >= 4 and len(tokens[0]) == 2)
-    alone = not text.body(line)[: match.start()].strip() or text.body(line).strip() == match.group().strip()
+    alone = blank(text[line], text.column(line), match.start())
     return alone and known >= TEXT and len(data) >= _FEWEST_GROUPS and " " in match.group()
 
 
@@ -230,12 +230,13 @@ def _plain(
 ) -> Dump | None:
     """One run of digits, over as many lines as hold nothing else."""
     content = text[line]
+    first_stop = stop
     rows = [(0, line)]
     pieces = [digits]
     size = len(digits)
     last = line
-    while not content[stop:].strip(" \t\\\"'") and last + 1 < len(text):
-        if _indent(text[last + 1]) != _indent(content) and not content[:start].strip():
+    while blank(content, stop, besides="\\\\\"'") and last + 1 < len(text):
+        if _indent(text[last + 1]) != _indent(content) and blank(content, 0, start):
             break  # the other direction of a followed stream
         body = text.body(last + 1).strip()
         more = rx(r"[\"']?([0-9a-fA-F]{1,}+)[\"']?").match(body)
@@ -265,16 +266,15 @@ def _plain(
         notes = (*notes, Note("dump-odd-nibble"))
         cut = True
     data = bytes.fromhex(digits)
-    if content[stop:].strip() and rx(_ELLIPSIS).match(content, stop):
+    if not blank(content, stop) and rx(_ELLIPSIS).match(content, stop):
         cut = True
         notes = (*notes, cut_note(None))
-    if strict and not _plain_counts(text, line, start, data, last - line):
+    if strict and not _plain_counts(text, line, start, first_stop, data, last - line):
         return None
     if not data:
         return None
     dump = inline(text, line, start, stop, data, notation, notes, cut=cut, last=last, rows=rows)
-    before = text[line][:start]
-    return dump if before.strip() else dump._replace(indent=before)
+    return dump._replace(indent=text[line][:start]) if blank(text[line], 0, start) else dump
 
 
 def _indent(content: str) -> str:
@@ -320,7 +320,13 @@ def _soft_wrapped(content: str, digits: str, body: str) -> str:
     return more if len(more) >= 8 or more.endswith("0d0a") else ""
 
 
-def _plain_counts(text: Text, line: int, start: int, data: bytes, more_lines: int) -> bool:
+def _alone(text: Text, line: int, start: int, stop: int) -> bool:
+    """True when nothing but prefixes, quotes and an ellipsis stands around these columns."""
+    content = text[line]
+    return blank(content, text.column(line), start, "\"'") and blank(content, stop, besides=".…\"'")
+
+
+def _plain_counts(text: Text, line: int, start: int, stop: int, data: bytes, more_lines: int) -> bool:
     """True when a run of hex in free text is bytes: known, introduced, or alone on its lines and readable."""
     known = weight(data)
     if known == KNOWN:
@@ -330,7 +336,7 @@ def _plain_counts(text: Text, line: int, start: int, data: bytes, more_lines: in
         return True
     if trusted:
         return len(data) >= 4 and len(data) not in _HASHES
-    alone = not text.body(line).rstrip(" \t.…\"'")[: -2 * len(data) or None].strip(" \t\"'") if not more_lines else True
+    alone = more_lines > 0 or _alone(text, line, start, stop)
     if known == FRAMES:
         return alone and len(data) not in _HASHES and len(data) >= 6
     return alone and known == TEXT and len(data) >= _FEWEST_DIGITS
