@@ -10,7 +10,7 @@ from wsdiag.intake.flow import Flow
 from wsdiag.model import Pairing
 from wsdiag.record import NamedTuple
 
-MAX_KEYS = 2048  # keys that wait for their other leg; it begins within the first one's life
+MAX_KEYS = 1024  # keys that wait for their other leg; it begins within the first one's life
 MAX_PAIRINGS = 1000  # pairs that are remembered: more of them repeat each other
 _KEY = re.compile(rb"\nsec-websocket-key[ \t]*:[ \t]*([^\r\n]{8,64}?)[ \t]*\r?\n", re.IGNORECASE)
 _NAME = re.compile(rb"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")

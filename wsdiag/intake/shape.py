@@ -46,7 +46,7 @@ _REQUEST = re.compile(rb"([A-Z]{2,10} )([!-~]+)( HTTP/1\.[01])\Z")
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/_.~-]*(?:\?[A-Za-z0-9/_.~=&-]*)?")
 _TELLING_EXTENSIONS = (0, 16, 43)  # server name, ALPN, versions: what wire.tls reads
 _TOLD_PATHS = re.compile(rb"socket\.io|EIO=", re.IGNORECASE)
-MAX_LINES = 4096  # header lines remembered with what is left of them
+MAX_LINES = 2048  # header lines remembered with what is left of them
 _lines: dict[bytes, bytes] = {}
 
 
