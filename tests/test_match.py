@@ -7,7 +7,7 @@ import pytest
 
 from wsdiag.inputs import read_all, read_capture
 from wsdiag.model import ConnectionReport, Evidence, Finding, Report
-from wsdiag.rules import match
+from wsdiag.rules import claims, match, ports
 from wsdiag.rules.story import Story
 from wsdiag.wire.handshake import SAMPLE_KEY
 
@@ -49,7 +49,7 @@ def named(report: Report, name: str) -> Finding:
 def test_a_line_that_the_packets_deny_is_only_a_warning(tmp_path: Path, what: str, name: str, got: str) -> None:
     report = beside(HEALTHY, tmp_path, FAILED.format("ws://127.0.0.1:21579/", what))
     found = named(report, name)
-    assert (found.severity, found.variant, found.values["got"]) == ("warning", match.CONTRADICTED, got)
+    assert (found.severity, found.variant, found.values["got"]) == ("warning", claims.CONTRADICTED, got)
     assert report.verdict == "healthy"
     assert not [each for each in report.findings if each.severity == "error"]
 
@@ -95,7 +95,7 @@ def test_a_refusal_beside_the_same_refusal_in_the_packets_stands(tmp_path: Path)
 def test_a_right_accept_turns_the_blame_to_the_client(tmp_path: Path) -> None:
     report = beside(HEALTHY, tmp_path, FAILED.format("ws://127.0.0.1:21579/", BAD_ACCEPT))
     assert report.primary == "client-accept-check-wrong"
-    assert named(report, "response-bad-accept").variant == match.CONTRADICTED
+    assert named(report, "response-bad-accept").variant == claims.CONTRADICTED
 
 
 def test_a_line_that_says_nothing_is_no_doubt_beside_packets(tmp_path: Path) -> None:
@@ -129,24 +129,24 @@ def test_a_proxys_two_ports_belong_together() -> None:
     report = read_all([str(PROXIED)])
     with PROXIED.open("rb") as stream:
         evidence = read_capture(stream, "capture.pcap", ())
-    ports = match.Ports(Story(evidence, report.connections, ()), ())
-    assert not ports.apart(finding("a", port=21766), finding("b", port=21765))
-    assert ports.apart(finding("a", port=9000), finding("b", port=21765))
+    known = ports.Ports(Story(evidence, report.connections, ()), ())
+    assert not known.apart(finding("a", port=21766), finding("b", port=21765))
+    assert known.apart(finding("a", port=9000), finding("b", port=21765))
 
 
 def test_a_line_that_names_both_ports_links_them() -> None:
     story = Story(Evidence(), (), ())
-    ports = match.Ports(story, [finding("x", port=80, upstream="http://127.0.0.1:9000/ws")])
-    assert not ports.apart(finding("a", port=9000), finding("b", port=80))
-    assert ports.apart(finding("a", port=9001), finding("b", port=80))
-    assert not ports.apart(finding("a"), finding("b", port=80))
+    known = ports.Ports(story, [finding("x", port=80, upstream="http://127.0.0.1:9000/ws")])
+    assert not known.apart(finding("a", port=9000), finding("b", port=80))
+    assert known.apart(finding("a", port=9001), finding("b", port=80))
+    assert not known.apart(finding("a"), finding("b", port=80))
 
 
 def test_what_a_proxy_answers_may_be_caused_at_any_port() -> None:
-    ports = match.Ports(Story(Evidence(), (), ()), ())
-    assert not ports.apart(finding("a", port=9000), finding("response-404", port=80, server="nginx/1.22"))
-    assert not ports.apart(finding("a", port=9000), finding("response-5xx-upstream", port=80))
-    assert ports.apart(finding("a", port=9000), finding("response-404", port=80, server="Workerman"))
+    known = ports.Ports(Story(Evidence(), (), ()), ())
+    assert not known.apart(finding("a", port=9000), finding("response-404", port=80, server="nginx/1.22"))
+    assert not known.apart(finding("a", port=9000), finding("response-5xx-upstream", port=80))
+    assert known.apart(finding("a", port=9000), finding("response-404", port=80, server="Workerman"))
 
 
 # --- One connection, seen twice --------------------------------------------------------------------------------------
@@ -223,3 +223,18 @@ def test_the_samples_key_alone_is_nobodys(tmp_path: Path) -> None:
         seen += read_all([str(path)]).connections
     assert match.same_connection(seen[0], seen[1])
     assert not match.same_connection(seen[1], seen[2])
+
+
+def test_headers_lost_between_two_inputs_name_the_proxy(tmp_path: Path) -> None:
+    """The browser's export has the upgrade, the bytes in the server's log have the same key and no upgrade."""
+    key = "T9XgknwT1KkQtLQv3bJ+jQ=="
+    sent = f"Host: a.example\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    logs = []
+    for name, more in (("client", upgrade), ("server", "X-Request-Id: 7\r\n")):
+        logs.append(tmp_path / f"{name}.log")
+        logs[-1].write_text(f"GET /chat HTTP/1.1\r\n{sent}{more}\r\n".encode().hex() + "\n")
+    report = read_all([str(each) for each in logs])
+    found = named(report, "proxy-stripped-upgrade")
+    assert report.primary == "proxy-stripped-upgrade"
+    assert (found.variant, found.certainty, found.values["header"]) == ("both-inputs", "certain", "upgrade")

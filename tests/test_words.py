@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wsdiag import diagnose
 from wsdiag.model import Finding, NextStep, Note, WsdiagError
 from wsdiag.render.words import FIELDS, GROUPS, LANGUAGES, MAX_VALUE_LENGTH, _read, fill, language, words
-from wsdiag.rules import catalogue, listener, match, request, response, story
+from wsdiag.rules import catalogue, claims, listener, request, response, story
 
 PACKAGE = Path(__file__).parent.parent / "wsdiag"
 FOLDER = PACKAGE / "words"
@@ -62,8 +62,8 @@ def computed_variants() -> Iterator[tuple[str, str]]:
     yield from (("response-5xx-upstream", variant) for variant in response.GATEWAY_VARIANTS.values())
     yield from (("response-5xx-upstream", variant) for variant in story.UNREACHABLE.values())
     yield from (("socketio-mismatch", variant) for variant in listener.ENGINE_IO_ERRORS.values())
-    yield from (("proxy-stripped-upgrade", variant) for variant in ("both-legs", "denied"))
-    yield from ((name, match.CONTRADICTED) for name in match.CLAIMS)
+    yield from (("proxy-stripped-upgrade", variant) for variant in ("both-legs", "both-inputs", "denied"))
+    yield from ((name, claims.CONTRADICTED) for name in claims.CLAIMS)
 
 
 def _variants_in(function: ast.FunctionDef) -> Iterator[str]:

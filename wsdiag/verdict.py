@@ -80,16 +80,18 @@ def conclude_report(evidence: Evidence, reports: tuple[ConnectionReport, ...], r
     views = reports
     several = len(evidence.inputs) > 1  # pieces of one connection are matched only where there are several pieces
     if several:
-        from wsdiag.rules import match
+        from wsdiag.rules import claims, match, ports
 
-        told, asked = match.beside_packets(told, asked, reports)
-        doubts = match.open_doubts(doubts, reports)
+        packets = claims.Packets(reports)
+        told, asked = claims.beside_packets(told, asked, packets)
+        told += [finding_of(*found, None, None) for found in match.lost_between_inputs(reports)]
+        doubts = claims.open_doubts(doubts, packets)
         views = match.counted_once(reports)
     told += [finding_of(cause, certainty, hit, None, None) for cause, certainty, hit in retell(story, told)]
     from_connections = [found for found in _told_by_connections(views) if not _denied(found, told)]
     findings = explained([story.filled(found) for found in merged((*told, *from_connections))])
     if several:
-        findings = match.told_apart(findings, match.Ports(story, findings), explained)
+        findings = ports.told_apart(findings, ports.Ports(story, findings), explained)
     # Bytes know more of their candidates than a line does, so theirs come first.
     added = candidates_of(findings, [*_asked_by_connections(views), *asked])
     doubts = _open_doubts(doubts, findings)

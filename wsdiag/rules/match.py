@@ -1,28 +1,22 @@
-"""Evidence of one connection from several inputs: which pieces are the same one, what packets say against a log, and
-which ports belong together.
+"""Views of one connection from several inputs: which of them are the same connection, and which are a proxy's two legs.
 
-Clocks and zones of logs differ, so nothing is matched by the hour: keys, bytes, ports and paths are compared. What a
-finding means is left to the rules, the ranking to those who call this.
+Clocks and zones of logs differ, so nothing is matched by the hour: keys, bytes, ports and paths are compared. What
+packets say against a log is left to `claims`, which ports belong together to `ports`.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from __future__ import annotations
 
-from wsdiag.model import ConnectionReport, Finding, Hit, Request, Value, Values, wants_upgrade
-from wsdiag.rules import catalogue
+from collections.abc import Iterator, Sequence
+
+from wsdiag.model import Certainty, ConnectionReport, Hit, Request
+from wsdiag.rules import Cause, catalogue, hit
 from wsdiag.rules.situation import accepted, attempt
-from wsdiag.rules.status import cause_of_status
-from wsdiag.rules.story import HANDSHAKE_HEADERS, Story, legs
+from wsdiag.rules.story import HANDSHAKE_HEADERS
 from wsdiag.wire.handshake import SAMPLE_KEY
-
-Q = TypeVar("Q")
-
-# --- One connection, seen twice --------------------------------------------------------------------------------------
 
 # Requests of fewer bytes than this are all alike ("GET / HTTP/1.1" and an end).
 ENOUGH_BYTES = 64
-# Kinds of evidence that saw what went over the wire.
+# Kinds of evidence that saw what went over the wire, at known addresses.
 PACKETS = ("capture", "probe")
 
 
@@ -125,236 +119,36 @@ def _beside(poorer: ConnectionReport, richer: ConnectionReport) -> ConnectionRep
     return poorer._replace(findings=tuple(kept))
 
 
-# --- Packets against lines -------------------------------------------------------------------------------------------
-
-CONTRADICTED = "contradicted"
-# What a line may claim and packets disprove: that the server was not reached, that it said nothing, what it said.
-UNREACHED = frozenset({"connection-refused", "connect-timeout"})
-SILENT = frozenset({"closed-without-response", "reset-after-request", "no-response"})
-STATUSES = frozenset(
-    {
-        *(f"response-{name}" for name in ("200", "400", "404", "426", "429")),
-        *(f"response-{name}" for name in ("redirect", "auth", "unexpected-status", "5xx-upstream")),
-    }
-)
-FAULTY_ANSWERS = frozenset(
-    {
-        *(f"response-{name}" for name in ("bad-accept", "missing-accept", "missing-upgrade", "missing-connection")),
-        "response-not-http",
-    }
-)
-CLAIMS = UNREACHED | SILENT | STATUSES | FAULTY_ANSWERS
-# Variants that speak of another connection than the client's: a proxy's or a handler's own.
-OF_OTHERS = frozenset({"upstream", "backing-service", "broadcast", "unix-socket", "firewall", "address"})
-AFTER_HANDSHAKE = "6"  # the third character of the codes of causes that come after it
-_ADDRESS = re.compile(r"[0-9.]{7,15}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+# --- A proxy's two legs ----------------------------------------------------------------------------------------------
 
 
-def beside_packets(
-    told: Sequence[Finding], asked: Sequence[Q], reports: Sequence[ConnectionReport]
-) -> tuple[list[Finding], list[Q]]:
-    """What lines told, with their questions (one for each): a claim that packets disprove becomes a warning.
-
-    It is left out altogether where another attempt shows the same fault, and its question goes in either case.
-    """
-    against = [_disproof(found, reports) for found in told]
-    if not any(against):
-        return list(told), list(asked)
-    standing = {found.name for found, got in zip(told, against, strict=True) if not got}
-    standing |= {found.name for report in reports for found in report.findings if found.certainty != "possible"}
-    findings: list[Finding] = []
-    questions: list[Q] = []
-    for found, question, got in zip(told, asked, against, strict=True):
-        if not got:
-            findings.append(found)
-            questions.append(question)
-        elif found.name not in standing:
-            values: Values = {**found.values, "got": got}
-            findings.append(
-                found._replace(severity="warning", variant=CONTRADICTED, values=values, next_steps=(), blame="nobody")
-            )
-    return findings, questions
-
-
-def open_doubts(doubts: Sequence[Hit], reports: Sequence[ConnectionReport]) -> list[Hit]:
-    """The lines that only say that something failed, without those whose handshake the packets show to succeed."""
-    causes = catalogue()
-    return [
-        doubt
-        for doubt in doubts
-        if any(each.name in causes and causes[each.name].code[2] == AFTER_HANDSHAKE for each in doubt.candidates)
-        or not _all_accepted(_attempts(doubt.values, reports))
-    ]
-
-
-def _all_accepted(attempts: Sequence[ConnectionReport]) -> bool:
-    return bool(attempts) and all(each.verdict == "healthy" and accepted(each.exchange) for each in attempts)
-
-
-def _disproof(found: Finding, reports: Sequence[ConnectionReport]) -> str:
-    """What the packets show of the very connection in place of the line's claim; empty where they do not deny it."""
-    if (
-        found.name not in CLAIMS
-        or found.variant in OF_OTHERS
-        or found.severity != "error"
-        or "upstream" in found.values
-    ):
-        return ""
-    if found.name in UNREACHED:
-        if not isinstance(found.values.get("port"), int):
-            return ""
-        reached = [each for each in reports if _is_packets(each) and _at(found.values, each)]
-        shown = [_reached(each) for each in reached]
-    else:
-        shown = [_answered(found, each) for each in _attempts(found.values, reports)]
-    return shown[0] if shown and all(shown) else ""
-
-
-def _attempts(values: Values, reports: Sequence[ConnectionReport]) -> list[ConnectionReport]:
-    """The connections that a line with these values may be about; none where that cannot be told.
-
-    A connection whose request was not seen, or is encrypted, may be the one, and then nothing is disproved.
-    """
-    found = []
-    path = str(values.get("path", "")).split("?")[0]
+def lost_between_inputs(reports: Sequence[ConnectionReport]) -> Iterator[tuple[Cause, Certainty, Hit]]:
+    """The same key in two inputs, and what reached the second lacks the upgrade: a proxy between them dropped it."""
+    views: dict[str, list[ConnectionReport]] = {}
     for report in reports:
-        request = report.exchange.request
-        if not _is_packets(report) or not _at(values, report) or (request and not wants_upgrade(request)):
-            continue
-        if path and request is not None and request.target.text.split("?")[0] != path:
-            continue
-        found.append(report)
-    ports = {each.exchange.connection.server_endpoint for each in found}
-    return found if isinstance(values.get("port"), int) or len(ports) == 1 else []
+        request = attempt(report.exchange)
+        key = request.head.value("sec-websocket-key") if request is not None else ""
+        if key and key != SAMPLE_KEY:
+            views.setdefault(key, []).append(report)
+    for each in views.values():
+        for outer in each[:MAX_VIEWS]:
+            for inner in each[:MAX_VIEWS]:
+                lost = _lost(outer, inner)
+                if lost:
+                    version = inner.exchange.request.version.text if inner.exchange.request is not None else ""
+                    yield (
+                        catalogue()["proxy-stripped-upgrade"],
+                        "certain",
+                        hit(variant="both-inputs", header=", ".join(lost), version=version),
+                    )
+                    return
 
 
-def _is_packets(report: ConnectionReport) -> bool:
-    return report.exchange.connection.kind in PACKETS
-
-
-def _at(values: Values, report: ConnectionReport) -> bool:
-    """True where the line's port, and its address if it is a number, are those of the connection's server."""
-    server = report.exchange.connection.server_endpoint
-    if server is None:
-        return False
-    host = str(values.get("host", "")).strip("[]")
-    if host and _ADDRESS.fullmatch(host) and host != server.host:
-        return False
-    return values.get("port", server.port) == server.port
-
-
-def _reached(report: ConnectionReport) -> str:
-    transport = report.exchange.connection.transport
-    if transport is None or transport.opening not in ("established", "middle"):
-        return ""
-    response = report.exchange.response
-    return str(response.status) if response is not None and response.status else "SYN, ACK"
-
-
-def _answered(found: Finding, report: ConnectionReport) -> str:
-    """The status that the packets show, where the line claims something else."""
-    response = report.exchange.response
-    if response is None or not response.status:
-        return ""
-    if found.name in SILENT:
-        return str(response.status)
-    if found.name in FAULTY_ANSWERS:
-        return "101" if _all_accepted((report,)) else ""
-    claimed = found.values.get("status")
-    other = response.status != claimed if isinstance(claimed, int) else cause_of_status(response.status) != found.name
-    return str(response.status) if other else ""
-
-
-# --- Ports that belong together --------------------------------------------------------------------------------------
-
-_PORT = re.compile(r":(\d{1,5})(?:[/?\"']|$)")
-# Programs that answer for a server at another port.
-PROXIES = (
-    "nginx",
-    "openresty",
-    "tengine",
-    "haproxy",
-    "caddy",
-    "traefik",
-    "envoy",
-    "apache",
-    "cloudflare",
-    "awselb",
-    "iis",
-    "varnish",
-    "kong",
-    "vercel",
-    "cloudfront",
-)
-
-
-class Ports:
-    """Which ports belong to one way from client to server: a proxy's front and back are linked by what shows both."""
-
-    def __init__(self, story: Story, findings: Iterable[Finding]) -> None:
-        self._group: dict[int, int] = {}
-        for values in (*(fact.hit.values for fact in story.facts), *(found.values for found in findings)):
-            self._link(ports_in(values))
-        servers = [each.exchange.connection.server_endpoint for each in story.reports]
-        by_id = {each.exchange.connection.id: server for each, server in zip(story.reports, servers, strict=True)}
-        pairs = [(by_id.get(pair.outer), by_id.get(pair.inner)) for pair in story.evidence.pairings]
-        pairs += [
-            (outer.exchange.connection.server_endpoint, inner.exchange.connection.server_endpoint)
-            for outer, inner in legs(story)
-        ]
-        for outer, inner in pairs:
-            if outer is not None and inner is not None:
-                self._link([outer.port, inner.port])
-
-    def _link(self, ports: Sequence[int]) -> None:
-        for port in ports[1:]:
-            self._group[self._root(port)] = self._root(ports[0])
-
-    def _root(self, port: int) -> int:
-        while self._group.get(port, port) != port:
-            port = self._group[port]
-        return port
-
-    def apart(self, cause: Finding, found: Finding) -> bool:
-        """True when both ports are known, are different ones, and nothing shows a way from one to the other."""
-        one, other = cause.values.get("port"), found.values.get("port")
-        if not isinstance(one, int) or not isinstance(other, int) or one == other:
-            return False
-        return self._root(one) != self._root(other) and not _of_proxy(cause) and not _of_proxy(found)
-
-
-def ports_in(values: Values) -> list[int]:
-    """The ports that one line or finding names: its own, and those in addresses beside it."""
-    ports = [value for value in (values.get("port"),) if isinstance(value, int)]
-    for name in ("upstream", "address", "url"):
-        match = _PORT.search(str(values.get(name, "")))
-        if match:
-            ports.append(int(match[1]))
-    return ports
-
-
-def _of_proxy(found: Finding) -> bool:
-    """True where what was found is (or may well be) a proxy's word about a server at another port."""
-    if found.blame == "proxy" or found.name == "response-5xx-upstream":
-        return True
-    said: Value = found.values.get("server", "")
-    return any(name in str(said).lower() for name in PROXIES)
-
-
-def told_apart(
-    findings: list[Finding], ports: Ports, explained: Callable[[Sequence[Finding]], list[Finding]]
-) -> list[Finding]:
-    """The findings, none of which is explained by a cause at a port that has nothing to do with it.
-
-    `explained` is asked again, with the causes that may explain the finding.
-    """
-    by_name = {found.name: found for found in findings}
-    result = []
-    for found in findings:
-        cause = by_name.get(found.consequence_of or "")
-        if cause is not None and ports.apart(cause, found):
-            alone = found._replace(consequence_of=None)
-            others = [each for each in findings if each is not found and not ports.apart(each, found)]
-            found = next(each for each in explained([alone, *others]) if each.name == found.name)
-        result.append(found)
-    return result
+def _lost(outer: ConnectionReport, inner: ConnectionReport) -> list[str]:
+    """The headers of the upgrade that the request has in the outer view and lacks in the inner one."""
+    asked, passed = attempt(outer.exchange), attempt(inner.exchange)
+    if asked is None or passed is None or source_of(outer) == source_of(inner) or accepted(outer.exchange):
+        return []
+    if "websocket" not in asked.head.tokens("upgrade") or not passed.head.lacks("upgrade"):
+        return []
+    return [name for name in HANDSHAKE_HEADERS if asked.head.first(name) is not None and passed.head.lacks(name)]
