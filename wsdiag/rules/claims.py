@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wsdiag.model import ConnectionReport, Finding, Hit, Value, Values, wants_upgrade
+from wsdiag.model import ConnectionReport, Endpoint, Finding, Hit, Value, Values, wants_upgrade
 from wsdiag.pattern import pattern
-from wsdiag.record import TYPE_CHECKING
+from wsdiag.record import TYPE_CHECKING, NamedTuple
 from wsdiag.rules import catalogue
 from wsdiag.rules.match import PACKETS
 from wsdiag.rules.situation import accepted
@@ -47,11 +47,28 @@ _ADDRESS = pattern(r"[0-9.]{7,15}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 MAX_CLAIMS = 200  # different claims that are compared with every connection; whoever claims more is no client's log
 
 
+class View(NamedTuple):
+    """What packets show of one connection: as much of it as a line may claim something about."""
+
+    server: Endpoint
+    path: str | None  # None: the request was not seen, or is encrypted, so it may be any
+    page: bool  # an ordinary request, which no line about a WebSocket means
+    reached: bool
+    status: int  # 0: no answer was seen
+    success: bool
+
+
 class Packets:
     """The connections that packets show, asked about the claims of lines. A long log repeats few claims many times."""
 
     def __init__(self, reports: Iterable[ConnectionReport]) -> None:
-        self.seen = [each for each in reports if each.exchange.connection.kind in PACKETS]
+        seen = [each for each in reports if each.exchange.connection.kind in PACKETS]
+        self.names = {found.name for each in seen for found in each.findings if found.certainty != "possible"}
+        self._by_port: dict[int, list[View]] = {}
+        for report in seen:
+            view = _view(report)
+            if view is not None:
+                self._by_port.setdefault(view.server.port, []).append(view)
         self._answers: dict[tuple[Value | None, ...], str] = {}
 
     def against(self, found: Finding) -> str:
@@ -66,14 +83,36 @@ class Packets:
         return bool(self._answer("", values))
 
     def _answer(self, name: str, values: Values) -> str:
-        if not self.seen:
+        if not self._by_port:
             return ""
         key = (name, *(values.get(each) for each in ("port", "host", "path", "status")))
         if key not in self._answers:
             if len(self._answers) >= MAX_CLAIMS:
                 return ""
-            self._answers[key] = _disproof(name, values, self.seen)
+            self._answers[key] = self._disproof(name, values)
         return self._answers[key]
+
+    def _disproof(self, name: str, values: Values) -> str:
+        """What every connection that may be meant shows in place of the claim; without a name, that it succeeded."""
+        unreached = name in UNREACHED
+        first = ""
+        for view in self._meant(values, port_needed=unreached):
+            if not unreached and (view.page or not _same_path(values, view)):
+                continue
+            shown = _reached(view) if unreached else _answered(name, values, view)
+            if not shown:
+                return ""
+            first = first or shown
+        return first
+
+    def _meant(self, values: Values, *, port_needed: bool) -> Iterable[View]:
+        """The connections that a line with these values may be about; none where that cannot be told."""
+        port = values.get("port")
+        if isinstance(port, int):
+            return (view for view in self._by_port.get(port, ()) if _same_address(values, view))
+        views = [view for each in self._by_port.values() for view in each if not view.page]
+        servers = {view.server for view in views}
+        return views if len(servers) == 1 and not port_needed else ()
 
 
 def beside_packets(told: Sequence[Finding], asked: Sequence[Q], packets: Packets) -> tuple[list[Finding], list[Q]]:
@@ -85,7 +124,7 @@ def beside_packets(told: Sequence[Finding], asked: Sequence[Q], packets: Packets
     if not any(against):
         return list(told), list(asked)
     standing = {found.name for found, got in zip(told, against, strict=True) if not got}
-    standing |= {found.name for each in packets.seen for found in each.findings if found.certainty != "possible"}
+    standing |= packets.names
     findings: list[Finding] = []
     questions: list[Q] = []
     for found, question, got in zip(told, asked, against, strict=True):
@@ -111,63 +150,45 @@ def open_doubts(doubts: Sequence[Hit], packets: Packets) -> list[Hit]:
     ]
 
 
-def _disproof(name: str, values: Values, seen: Sequence[ConnectionReport]) -> str:
-    """What every connection that may be meant shows in place of the claim; without a name, that it succeeded."""
-    if name in UNREACHED:
-        if not isinstance(values.get("port"), int):
-            return ""
-        shown = [_reached(each) for each in seen if _at(values, each)]
-    else:
-        shown = [_answered(name, values, each) for each in _attempts(values, seen)]
-    return shown[0] if shown and all(shown) else ""
+def _view(report: ConnectionReport) -> View | None:
+    connection, request, response = report.exchange.connection, report.exchange.request, report.exchange.response
+    if connection.server_endpoint is None:
+        return None
+    return View(
+        connection.server_endpoint,
+        None if request is None else request.target.text.split("?")[0],
+        request is not None and not wants_upgrade(request),
+        connection.transport is not None and connection.transport.opening in ("established", "middle"),
+        response.status if response is not None else 0,
+        report.verdict == "healthy" and accepted(report.exchange),
+    )
 
 
-def _attempts(values: Values, seen: Sequence[ConnectionReport]) -> list[ConnectionReport]:
-    """The connections that a line with these values may be about; none where that cannot be told.
-
-    A connection whose request was not seen, or is encrypted, may be the one, and then nothing is disproved.
-    """
-    found = []
+def _same_path(values: Values, view: View) -> bool:
     path = str(values.get("path", "")).split("?")[0]
-    for report in seen:
-        request = report.exchange.request
-        if not _at(values, report) or (request and not wants_upgrade(request)):
-            continue
-        if path and request is not None and request.target.text.split("?")[0] != path:
-            continue
-        found.append(report)
-    ports = {each.exchange.connection.server_endpoint for each in found}
-    return found if isinstance(values.get("port"), int) or len(ports) == 1 else []
+    return not path or view.path is None or view.path == path
 
 
-def _at(values: Values, report: ConnectionReport) -> bool:
-    """True where the line's port, and its address if it is a number, are those of the connection's server."""
-    server = report.exchange.connection.server_endpoint
-    if server is None:
-        return False
+def _same_address(values: Values, view: View) -> bool:
+    """False where the line's host is an address, and another one than the server's."""
     host = str(values.get("host", "")).strip("[]")
-    if host and _ADDRESS.fullmatch(host) and host != server.host:
-        return False
-    return values.get("port", server.port) == server.port
+    return not host or host == view.server.host or not _ADDRESS.fullmatch(host)
 
 
-def _reached(report: ConnectionReport) -> str:
-    transport = report.exchange.connection.transport
-    if transport is None or transport.opening not in ("established", "middle"):
+def _reached(view: View) -> str:
+    if not view.reached:
         return ""
-    response = report.exchange.response
-    return str(response.status) if response is not None and response.status else "SYN, ACK"
+    return str(view.status) if view.status else "SYN, ACK"
 
 
-def _answered(name: str, values: Values, report: ConnectionReport) -> str:
+def _answered(name: str, values: Values, view: View) -> str:
     """The status that the packets show, where the line claims something else."""
-    response = report.exchange.response
-    if response is None or not response.status:
+    if not view.status:
         return ""
     if name in SILENT:
-        return str(response.status)
+        return str(view.status)
     if name in STATUSES:
         claimed = values.get("status")
-        same = response.status == claimed if isinstance(claimed, int) else cause_of_status(response.status) == name
-        return "" if same else str(response.status)
-    return str(response.status) if report.verdict == "healthy" and accepted(report.exchange) else ""
+        same = view.status == claimed if isinstance(claimed, int) else cause_of_status(view.status) == name
+        return "" if same else str(view.status)
+    return str(view.status) if view.success else ""
