@@ -91,18 +91,24 @@ def test_the_wrong_accept_is_found() -> None:
     assert found.primary == "response-bad-accept"
 
 
+@pytest.mark.parametrize("status", [101, 400])
 @pytest.mark.parametrize("left_out", [*REQUEST])
-def test_a_browser_that_leaves_out_a_header_is_not_accused(left_out: str) -> None:
+def test_a_browser_that_leaves_out_a_header_is_not_accused(left_out: str, status: int) -> None:
     request = {name: value for name, value in REQUEST.items() if name != left_out}
-    found = report(entry(request=request, _resourceType="websocket"))
-    assert errors(found) == []
-    assert found.verdict == "healthy"
+    found = report(entry(request=request, status=status, _resourceType="websocket"))
+    assert not [each.name for each in found.findings if each.name.startswith("request-") and each.places]
+    assert errors(found) == ([] if status == 101 else ["response-400"])
 
 
-@pytest.mark.parametrize("left_out", ["Upgrade", "Connection"])
-def test_an_answer_without_hop_by_hop_headers_is_not_accused(left_out: str) -> None:
+@pytest.mark.parametrize("left_out", [*RESPONSE])
+def test_an_answer_without_its_headers_is_not_accused(left_out: str) -> None:
     response = {name: value for name, value in RESPONSE.items() if name != left_out}
-    assert errors(report(entry(response=response))) == []
+    assert errors(report(entry(response=response, _resourceType="websocket"))) == []
+
+
+def test_a_proxy_that_keeps_all_sees_what_the_answer_lacks() -> None:
+    response = {name: value for name, value in RESPONSE.items() if name != "Sec-WebSocket-Accept"}
+    assert report(entry(response=response), creator="Charles Proxy").primary == "response-missing-accept"
 
 
 def test_a_proxy_that_keeps_all_tells_what_is_missing() -> None:
@@ -136,10 +142,14 @@ def test_a_websocket_inside_http2(status: int, verdict: str) -> None:
         ":scheme": "https",
         "sec-websocket-version": "13",
         "origin": "https://chat.example",
+        "cookie": "session=" + "x" * 3000,
     }
     each = entry("wss://chat.example/chat", pseudo, status, {"server": "nginx"}, _resourceType="websocket")
     each["request"]["httpVersion"] = "h2"
     found = report(each)
+    request = found.connections[0].exchange.request
+    assert request is not None
+    assert request.head.value("cookie") == pseudo["cookie"]
     assert found.verdict == verdict
     assert found.primary == (None if status == 200 else "response-auth")
 

@@ -42,6 +42,9 @@ PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
 # Proxies tell the head as it went over the wire; browsers tell what they care for.
 KEEPS_ALL = ("mitmproxy", "charles", "fiddler", "proxyman", "http toolkit", "httptoolkit", "burp")
+# What a browser never leaves out of a handshake: where the export lacks one, it is the export that is not whole.
+ASKING = frozenset({"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version"})
+ANSWERING = frozenset({"upgrade", "connection", "sec-websocket-accept"})
 # Where exporters write why there is no answer: Chromium and mitmproxy, Playwright, Charles.
 ERROR_FIELDS = ("_error", "_failureText", "_errorMessage")
 # The content is kept decoded and in one piece, so what told of its coding is not true any more.
@@ -312,7 +315,7 @@ def _connection(number: int, entry: Entry, origin: Origin, raw: bool) -> Connect
 def _client(entry: Entry, origin: Origin, raw: bool) -> Stream:
     fields = list(entry.request)
     names = {name.lower() for name, _ in fields}
-    whole = "host" in names and not entry.redacted and (raw or {"sec-websocket-key", "connection"} <= names)
+    whole = "host" in names and not entry.redacted and (raw or names >= ASKING)
     if entry.asked_by_browser and "upgrade" not in names and not whole:
         fields.append(("Upgrade", "websocket"))  # its type says that it was there
     version = "HTTP/1.0" if raw and entry.version.upper() == "HTTP/1.0" else "HTTP/1.1"
@@ -328,7 +331,7 @@ def _server(entry: Entry, origin: Origin, raw: bool) -> Stream:
     names = {name.lower() for name, _ in fields}
     whole = bool(fields) and not entry.redacted
     if entry.status == 101:
-        whole = whole and (raw or {"connection", "upgrade"} <= names)
+        whole = whole and (raw or names >= ANSWERING)
     elif entry.content:
         whole = True  # nothing but the body hangs on it: only a 101 is searched for what it lacks
         fields = tuple((name, value) for name, value in fields if name.lower() not in OF_CODING)
