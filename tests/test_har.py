@@ -172,6 +172,13 @@ def test_errors_are_judged_like_a_consoles_lines(error: str, request_seen: bool,
     assert report(told).primary == cause
 
 
+def test_a_password_in_the_url_is_no_obstacle() -> None:
+    failed = entry("wss://me:secret@chat.example/ws", {}, 0, {}, answer={"_error": "net::ERR_CONNECTION_REFUSED"})
+    found = evidence(failed)
+    assert "secret" not in found.lines[0].text
+    assert diagnose_evidence(found).primary == "connection-refused"
+
+
 def test_a_status_is_not_told_twice() -> None:
     error = "Error during WebSocket handshake: Unexpected response code: 404"
     failed = entry(status=404, response={"Server": "nginx"}, answer={"_error": error}, _resourceType="websocket")

@@ -378,8 +378,8 @@ def _transport(entry: Entry) -> Transport:
 
 def _said(entry: Entry) -> Iterator[str]:
     """What went wrong, in the words of a browser's console, which the tables know."""
-    scheme = WEBSOCKET_SCHEME.get(entry.url.scheme, entry.url.scheme)
-    url = entry.url._replace(scheme=scheme).geturl() if entry.handshake else entry.url.geturl()
+    scheme = WEBSOCKET_SCHEME.get(entry.url.scheme, entry.url.scheme) if entry.handshake else entry.url.scheme
+    url = entry.url._replace(scheme=scheme, netloc=entry.url.netloc.rpartition("@")[2]).geturl()
     errors = list(dict.fromkeys(text for text in (entry.error, *entry.messages.errors) if text))
     if not entry.handshake:
         for error in errors[:1]:
