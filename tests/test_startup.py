@@ -30,6 +30,21 @@ REQUEST = (
 )
 
 
+def test_a_paste_needs_no_command_line_library() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['wsdiag']\n"
+        "from wsdiag.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, *sys.modules, file=sys.stderr)"
+    )
+    line = "WebSocket connection to 'ws://a.example/' failed: net::ERR_CONNECTION_REFUSED"
+    done = subprocess.run([sys.executable, "-c", code], input=line, capture_output=True, text=True, check=True)
+    assert "connection-refused" in done.stdout
+    status, *loaded = done.stderr.split()
+    assert status == "1"
+    assert "click" not in loaded
+
+
 def test_narrow_characters_are_narrow() -> None:
     for char in NARROW - set(map(chr, range(128))):
         assert east_asian_width(char) not in "WF"

@@ -1,20 +1,21 @@
 """What an input is, told from its first bytes and never from its name; reading it is left to the others in `intake`."""
 
-import re
 import zlib
 
 from wsdiag.intake.capture import is_capture
+from wsdiag.pattern import pattern
 from wsdiag.wire.identify import identify
 
 HEAD = 8192  # first bytes that are looked at
 GZIP = b"\x1f\x8b"
 # Lines of NSS key log format: https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html
-_KEY_LOG = re.compile(
-    rb"(?m)^(?:CLIENT_RANDOM|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_0)|EXPORTER_SECRET) [0-9a-fA-F]{64} "
+_KEY_LOG = pattern(
+    rb"(?m)^(?:CLIENT_RANDOM|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_0)|EXPORTER_SECRET) "
+    rb"[0-9a-fA-F]{64} "
 )
-_HAR = re.compile(rb'^\s*(?:\xef\xbb\xbf)?\s*\{\s*"log"\s*:\s*\{')
+_HAR = pattern(rb'^\s*(?:\xef\xbb\xbf)?\s*\{\s*"log"\s*:\s*\{')
 # Bytes that no text has; a few may stand in a log that quotes what it received.
-_BINARY = bytes(sorted({*range(0, 9), *range(14, 27), *range(28, 32)}))
+_BINARY = bytes(sorted({*range(9), *range(14, 27), *range(28, 32)}))
 BINARY_SHARE = 0.05
 
 

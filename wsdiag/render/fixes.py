@@ -9,23 +9,24 @@ from functools import cache
 from pathlib import Path
 
 from wsdiag.model import Finding, Values
+from wsdiag.pattern import pattern
 from wsdiag.render.clean import clean
 from wsdiag.render.words import is_other_side, read_tables, shades
 
 _FILE = Path(__file__).parent.parent / "words" / "fixes.toml"
-_VALUE = re.compile(r"\{([a-z]+)\}")
+_VALUE = pattern(r"\{([a-z]+)\}")
 # What was captured may be hostile and ends up in lines that people copy into programs: a value that holds a quote, a
 # backslash, a blank or a control character is not taken over. An example stands in its place.
 _SHAPES = {
-    "address": re.compile(r"[A-Za-z][\w+.-]{0,30}://(?:[\w.-]{1,253}|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?", re.ASCII),
-    "host": re.compile(r"[\w.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?", re.ASCII),
-    "port": re.compile(r"\d{1,5}", re.ASCII),
-    "scheme": re.compile(r"[A-Za-z][\w+.-]{0,30}", re.ASCII),
-    "path": re.compile(r"/[\w./~%-]{0,200}", re.ASCII),
-    "url": re.compile(r"[\w:/.?=&%~+,@!*()\[\]-]{1,300}", re.ASCII),
-    "origin": re.compile(r"[a-z]{2,20}://[\w.\[\]:-]{1,253}|null", re.ASCII),
-    "subprotocol": re.compile(r"[\w.+-]{1,60}(?:, ?[\w.+-]{1,60})*", re.ASCII),
-    "upstream": re.compile(r"(?:https?://)?[\w.\[\]:/-]{1,253}", re.ASCII),
+    "address": pattern(r"[A-Za-z][\w+.-]{0,30}://(?:[\w.-]{1,253}|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?", re.ASCII),
+    "host": pattern(r"[\w.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?", re.ASCII),
+    "port": pattern(r"\d{1,5}", re.ASCII),
+    "scheme": pattern(r"[A-Za-z][\w+.-]{0,30}", re.ASCII),
+    "path": pattern(r"/[\w./~%-]{0,200}", re.ASCII),
+    "url": pattern(r"[\w:/.?=&%~+,@!*()\[\]-]{1,300}", re.ASCII),
+    "origin": pattern(r"[a-z]{2,20}://[\w.\[\]:-]{1,253}|null", re.ASCII),
+    "subprotocol": pattern(r"[\w.+-]{1,60}(?:, ?[\w.+-]{1,60})*", re.ASCII),
+    "upstream": pattern(r"(?:https?://)?[\w.\[\]:/-]{1,253}", re.ASCII),
 }
 _EXAMPLES = {
     "address": "",
