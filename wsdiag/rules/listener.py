@@ -121,7 +121,13 @@ def not_a_websocket_client(exchange: Exchange) -> Iterator[Hit]:
         )
     elif first is None and _left_silently(exchange):
         yield hit(Span(CLIENT, 0, 0), variant="nothing-sent", certainty="possible", **port_of(exchange))
-    elif is_loose_text(first) and exchange.connection.kind == "capture" and _server_refused(exchange):
+    elif (
+        is_loose_text(first)
+        and exchange.connection.kind == "capture"
+        and not exchange.connection.client.gaps
+        and exchange.connection.client.ending != "cut"
+        and _server_refused(exchange)
+    ):
         assert isinstance(first, (Foreign, Unknown))
         yield hit(
             first.span, variant="unknown", certainty="likely", detail=first_text(exchange, first), **port_of(exchange)
