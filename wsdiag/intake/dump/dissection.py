@@ -10,7 +10,7 @@ _LINES_AROUND = 400
 _WIDE = 1024
 # The fields that hold a stream's bytes; the whole frame comes first and is enough when it is there.
 _FRAME = r"\"frame_raw\": ?\[?\s*\"?(?P<hex>[0-9a-f]{40,})?"
-_FIELD = r"<field name=\"tcp\.payload\"[^>]{0,65536} value=\"(?P<hex>[0-9a-f]{2,}+)\""
+_FIELD = r"<field name=\"tcp\.payload\"[^>]{0,2048} value=\"(?P<hex>[0-9a-f]{2,}+)\""
 
 
 def is_dissection(text: Text, line: int) -> bool:

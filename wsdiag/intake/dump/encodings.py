@@ -292,7 +292,7 @@ def read_glyphs(text: Text, line: int, column: int, strict: bool) -> Dump | None
     content = text.lines[line].text
     if content.isascii():
         return None
-    match = rx(rf"[{_GLYPHS}][^\"'<>]*").search(content, column)
+    match = rx(rf"[{_GLYPHS}][^\"'<>]{{0,65536}}").search(content, column)
     if match is None or sum(char in _GLYPHS for char in match.group()[:64]) < 2:
         return None
     shown = match.group().rstrip()

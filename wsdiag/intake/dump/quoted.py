@@ -4,7 +4,7 @@ nginx and Apache write into their access logs; system calls are left to `strace`
 
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.escapes import Plain, escaped_twice, unescape
-from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
+from wsdiag.intake.dump.found import MOST_TRIES, Dump, Text, blank, cut_note, inline, places, rx
 from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, begins, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
@@ -20,6 +20,10 @@ MOST_PIECES = 1 << 16
 
 # A literal of hex digits alone with so many bytes is not their text.
 _SURELY_HEX = 16
+
+
+# Characters of a literal that are read; a handshake has some thousand.
+LONGEST_LITERAL = 1 << 20
 
 
 class _Literal(NamedTuple):
@@ -40,7 +44,10 @@ def read_quoted(text: Text, line: int, column: int, strict: bool) -> Dump | None
     if strict and "\\" not in content and rx(r"\bb[\"']|<<\"").search(content) is None:
         return None
     at = column
-    while match := rx(_OPENER).search(content, at):
+    for _ in range(MOST_TRIES):
+        match = rx(_OPENER).search(content, at)
+        if match is None:
+            return None
         literal = _literal(text, line, match.end(), match.group("prefix") or "", match.group("quote"))
         dump = _dump(text, line, match.start(), literal, strict)
         if dump is not None:
@@ -62,7 +69,7 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
     at = start
     while True:
         match = body.match(content, at)
-        inner = match.group() if match else ""
+        inner = match.group()[:LONGEST_LITERAL] if match else ""
         stop = at + len(inner)
         pieces.append((line, inner))
         if content[stop : stop + 1] != quote:
@@ -263,11 +270,15 @@ def _escaped(text: Text, line: int, start: int, inner: str, strict: bool) -> Dum
     """The dump of an unquoted literal."""
     stop = start + len(inner)
     notes: list[Note] = []
+    cut = len(inner) > LONGEST_LITERAL
+    if cut:
+        inner = inner[:LONGEST_LITERAL].rstrip("\\")
+        notes.append(cut_note(None))
     if escaped_twice(inner):
         inner = inner.replace("\\\\", "\\")
         notes.append(Note("dump-escaped-twice"))
-    cut = inner.endswith(("...", "…"))
-    if cut:
+    if inner.endswith(("...", "…")):
+        cut = True
         inner = inner.rstrip(".…")
         notes.append(cut_note(None))
     if rx(r"\\x[0-9a-fA-F]?$|(?<!\\)\\$").search(inner):
