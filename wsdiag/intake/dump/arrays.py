@@ -61,6 +61,8 @@ _SIZED = r"\bstring\((?P<dump>\d{1,8})\) \"|\bs:(?P<serialized>\d{1,8}):\""
 
 def read_sized(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """PHP's var_dump and serialize: the length is known, so lost line ends and a cut end can be told."""
+    if '"' not in text[line]:
+        return None
     for match in places(_SIZED, text[line], column):
         size = int(match.group("dump") or match.group("serialized"))
         found = _sized(text, line, match.end(), size)

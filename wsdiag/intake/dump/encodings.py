@@ -322,6 +322,8 @@ _MOST_REPLACED = 4
 def read_raw(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Bytes that were printed as they were: control characters in the line, and U+FFFD where bytes were lost."""
     content = text.lines[line].text
+    if content.isascii() and content.isprintable():
+        return None
     match = rx(r"[\x16\x15]\x03[\x00-\x04][^\"'<>]*|[\x81\x82\x88\x89\x8a][\x80-\xfd][^\"'<>\u0100-\uffff]*").search(
         content, column
     )

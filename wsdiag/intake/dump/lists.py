@@ -64,7 +64,7 @@ class _List(NamedTuple):
 def read_list(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first list of bytes from this column on."""
     content = text[line]
-    if is_dissection(text, line):
+    if not any(sign in content for sign in "[{(<") or is_dissection(text, line):
         return None
     for match in places(_OPENER, content, column):
         kind = match.lastgroup or ""

@@ -39,7 +39,7 @@ class _Literal(NamedTuple):
 def read_quoted(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first string literal from this column on that is taken for bytes."""
     content = text[line]
-    if is_dissection(text, line):
+    if not any(quote in content for quote in _BODY) or is_dissection(text, line):
         return None
     if strict and "\\" not in content and rx(r"\bb[\"']|<<\"").search(content) is None:
         return None

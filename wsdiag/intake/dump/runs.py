@@ -59,6 +59,8 @@ def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
 def read_introduced(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """`Buffer:474554…` even when a word is glued to its end, as Workerman prints it."""
     content = text[line]
+    if "uffer" not in content:
+        return None
     pattern = (
         r"\b[Bb]uffer[:=]? ?((?:[0-9a-f]{2}){4,}+[0-9a-f]?|(?:[0-9A-F]{2}){4,}+[0-9A-F]?)"
         r"|\bBuffer:((?:[0-9a-f]{2}){1,3}+)(?=$|[Ee]rror|recv|\s*$)"

@@ -19,6 +19,8 @@ _INCOMING = ("recv", "read", "SSL_read", "pread")
 def read_call(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first call from this column on that shows bytes; `indent` is the direction and the descriptor."""
     content = text[line]
+    if '"' not in content:
+        return None
     for match in places(_CALL, content, column):
         following = rx(_CALL).search(content, match.end(), match.end() + LONGEST_CALL)
         limit = following.start() if following else match.end() + LONGEST_CALL
