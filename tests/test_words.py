@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wsdiag import diagnose
 from wsdiag.model import Finding, NextStep, Note, WsdiagError
 from wsdiag.render.words import FIELDS, GROUPS, LANGUAGES, MAX_VALUE_LENGTH, _read, fill, language, words
-from wsdiag.rules import catalogue, claims, listener, request, response, story
+from wsdiag.rules import catalogue, claims, refusal, request, socketio, story, tls
 
 PACKAGE = Path(__file__).parent.parent / "wsdiag"
 FOLDER = PACKAGE / "words"
@@ -56,12 +56,12 @@ def variants() -> Iterator[tuple[str, str]]:
 
 def computed_variants() -> Iterator[tuple[str, str]]:
     """Variants that a rule looks up or puts together."""
-    yield from (("tls-handshake-failed", variant) for variant in listener.ALERT_VARIANTS.values())
+    yield from (("tls-handshake-failed", variant) for variant in tls.ALERT_VARIANTS.values())
     yield from (("tls-to-plaintext", f"closed-{ending}") for ending in ("fin", "reset"))
     yield from (("request-malformed", kind) for kind in request.FATAL_FLAWS)
-    yield from (("response-5xx-upstream", variant) for variant in response.GATEWAY_VARIANTS.values())
+    yield from (("response-5xx-upstream", variant) for variant in refusal.GATEWAY_VARIANTS.values())
     yield from (("response-5xx-upstream", variant) for variant in story.UNREACHABLE.values())
-    yield from (("socketio-mismatch", variant) for variant in listener.ENGINE_IO_ERRORS.values())
+    yield from (("socketio-mismatch", variant) for variant in socketio.ENGINE_IO_ERRORS.values())
     yield from (("proxy-stripped-upgrade", variant) for variant in ("both-legs", "both-inputs", "denied"))
     yield from ((name, claims.CONTRADICTED) for name in claims.CLAIMS)
 
