@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsdiag.intake.dump import Dump, find_dumps
-from wsdiag.model import CLIENT, SERVER, Connection, Evidence, Input, LogLine, Mark, Note, Origin, Side, Stream
+from wsdiag.model import CLIENT, SERVER, Connection, Ending, Evidence, Input, LogLine, Mark, Note, Origin, Side, Stream
 from wsdiag.record import TYPE_CHECKING, NamedTuple
 from wsdiag.wire.identify import identify
 
@@ -126,13 +126,18 @@ def _context(lines: Sequence[LogLine], dump: Dump) -> Side | None:
 
 
 def _talk(dump: Dump, context: Side | None = None) -> Talk:
-    side = dump.side or context or _side_of(dump.data)
-    marks = dump.marks
-    ending = "cut" if dump.cut else "open"
-    stream = Stream(
-        dump.data, marks, dump.gaps, "cut" if ending == "cut" else "open", True, dump.from_start, len(dump.data)
-    )
+    side = dump.side or _sure_side(dump.data) or context or _side_of(dump.data)
+    ending: Ending = "cut" if dump.cut else "open"
+    stream = Stream(dump.data, dump.marks, dump.gaps, ending, True, dump.from_start, len(dump.data))
     return Talk(side, stream, dump.first, dump.notes, "dump")
+
+
+def _sure_side(data: bytes) -> Side | None:
+    """The side that bytes prove by themselves, whatever the words around them (servers, too, quote a status line)."""
+    found = identify(data)
+    if found.sure == "certain" and found.kind in CLIENT_KINDS:
+        return CLIENT
+    return SERVER if found.sure == "certain" and found.kind in SERVER_KINDS else None
 
 
 def _side_of(data: bytes) -> Side:
