@@ -1,4 +1,4 @@
-"""The house rules that no tool checks: imports go downwards, the inner parts touch no file, and start-up stays light."""
+"""The house rules that no tool checks: imports go downwards, the inner parts touch no file, start-up stays light."""
 
 import ast
 import subprocess
@@ -85,7 +85,8 @@ def test_every_module_says_what_it_is_about(path: Path) -> None:
 def test_decode_loads_nothing_heavy() -> None:
     """Run in a process of its own, since the test suite has everything loaded already."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['wsdiag', 'decode', '474554202f20485454502f312e31']\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "sys.argv = ['wsdiag', 'decode', '474554202f20485454502f312e31']\n"
         "from wsdiag.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
