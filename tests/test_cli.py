@@ -14,6 +14,7 @@ SAMPLES = ROOT / "samples"
 SEED = SAMPLES / "listener-ws-scheme--wm4115-ws-listener-chromium"
 SEED_HEX = "474554202f20485454502f312e310d0a486f73743a20613a323334360d0a0d0a"
 SEED_LINES = f"recv data before handshake. Buffer:{SEED_HEX}\nError package. package_length=falseConnection closed\n"
+CLASS = "Workerman\\Protocols\\Ws"
 GIVEN = "must be of type Workerman\\Connection\\AsyncTcpConnection, Workerman\\Connection\\TcpConnection given"
 # What no output may hold, whatever was in the input: terminal controls, and text that reorders or hides.
 FORBIDDEN = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))} | set("\u202a\u202e\u2066\u200b")
@@ -69,8 +70,8 @@ def test_options_without_a_command_belong_to_the_paste() -> None:
         SEED_LINES,
         f"recv data before handshake. Buffer:{SEED_HEX}",
         "recv data before handshake\nerror package. package_length=false",
-        f"TypeError: Workerman\\Protocols\\Ws::input(): Argument #2 ($connection) {GIVEN}, called in /app/Tcp.php on line 7",
-        f"2026-11-22 11:15:15 pid:15083 TypeError: Workerman\\Protocols\\Ws::onClose(): Argument #1 ($connection) {GIVEN}",
+        f"TypeError: {CLASS}::input(): Argument #2 ($connection) {GIVEN}, called in /app/Tcp.php on line 7",
+        f"2026-11-22 11:15:15 pid:15083 TypeError: {CLASS}::onClose(): Argument #1 ($connection) {GIVEN}",
     ],
     ids=["4.x", "hex line", "3.3.1", "5.x input", "5.x onClose"],
 )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests import reports
+from wsdiag.inputs import read_all
 from wsdiag.model import Report
 from wsdiag.render import html
 from wsdiag.render.redact import Redactor
@@ -29,7 +30,22 @@ STARTING_TAKES = 20.0  # seconds that a busy machine may need to start the drive
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
 
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def sample(name: str) -> Callable[[], Report]:
+    """The report on all that a sample holds."""
+
+    def read() -> Report:
+        folder = SAMPLES / name
+        return read_all([str(folder / each) for each in json.loads((folder / "case.json").read_text())["inputs"]])
+
+    return read
+
+
 PAGES: dict[str, Callable[[], Report]] = {
+    "tls-to-plaintext": sample("tls-to-plaintext--wm4115-websocket-wss-client"),
+    "both-legs": sample("proxy-stripped-upgrade--nginx11-noupgrade-tornado-nodews"),
     "seed": reports.seed,
     "healthy": reports.healthy,
     "undecided": reports.undecided,
