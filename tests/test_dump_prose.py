@@ -174,3 +174,42 @@ def test_repeated_rows_are_put_back_and_a_lost_row_is_a_gap() -> None:
     (dump,) = find_dumps(lines_of("\n".join(rows[1:])))
     assert not dump.from_start
     assert dump.offset == 16
+
+
+HOSTILE = (
+    *(
+        "a",
+        "4a",
+        "4a 4b ",
+        "\\x16\\x03",
+        '\\"',
+        "b'\\'",
+        "GET ",
+        "GET \\r\\n",
+        "[1,",
+        "71, ",
+        "[",
+        "<Buffer 47 ",
+        "Buffer:4a",
+    ),
+    *("0x16", "16:03:", "R0VUI", "%0d%0a", "=0D=0A", "^V^C", "▬♥", "\ufffd", 'recv(5, "a', "recv(5, ) ", 's:5:"'),
+    *(
+        'string(9) "',
+        '<<"',
+        "00000000: 47 ",
+        "4\u200b",
+        "４７",
+        '{"log":"',
+        '<field name="tcp.payload" ',
+        "`",
+        "\x16\x03\x01",
+    ),
+)
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_a_forged_line_and_many_tiny_ones_are_survived(unit: str) -> None:
+    """Each is a bait for a reader; quadratic ones would not end within the suite's patience."""
+    line = unit * (200_000 // len(unit))
+    assert all(dump.last == 0 for dump in find_dumps(lines_of(line.replace("\n", ""))))
+    find_dumps(lines_of("\n".join([unit] * 2000)))

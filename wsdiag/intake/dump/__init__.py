@@ -11,10 +11,7 @@ from wsdiag.intake.dump.encodings import (
     count_replaced,
     read_base32,
     read_base64,
-    read_caret,
-    read_glyphs,
     read_quoted_printable,
-    read_raw,
     read_url,
     unpacked,
 )
@@ -29,6 +26,7 @@ from wsdiag.intake.dump.prefilter import candidates
 from wsdiag.intake.dump.quoted import read_escaped, read_quoted, read_whole
 from wsdiag.intake.dump.runs import read_introduced, read_prefixed, read_run
 from wsdiag.intake.dump.strace import read_call
+from wsdiag.intake.dump.terminal import read_caret, read_glyphs, read_raw
 from wsdiag.model import LogLine, Note, Origin, WsdiagError
 
 __all__ = ["Dump", "decode_dump", "find_dumps"]

@@ -41,7 +41,7 @@ class Dump(NamedTuple):
 class Text:
     """The pasted lines, cleaned as they are asked for: without look-alike characters, columns kept where possible."""
 
-    __slots__ = ("_cleaned", "_columns", "lines")
+    __slots__ = ("_cleaned", "_columns", "lines", "passed", "refused")
 
     # Cleaned lines are kept, because several readers look at the same line, but no more than this many.
     KEPT = 4096
@@ -50,6 +50,10 @@ class Text:
         self.lines = lines
         self._cleaned: dict[int, str] = {}
         self._columns: dict[int, int] = {}
+        # The last line of a run of hex over several lines that is no dump: its lines are not tried one by one again.
+        self.passed = -1
+        # The last line that is no row of a dump, and the line after it: the same two are not looked at again.
+        self.refused: tuple[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.lines)
