@@ -236,3 +236,39 @@ def test_the_report_goes_to_a_file_whole(tmp_path: Path) -> None:
 def test_quiet_prints_nothing() -> None:
     done = wsdiag("diagnose", "-q", stdin=SEED_LINES.encode())
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_a_paste_into_a_terminal_ends_with_one_ctrl_d() -> None:
+    """A real pseudo-terminal: a line longer than its line buffer, a correction, and a single Ctrl-D."""
+    import pty
+    import time
+
+    master, slave = pty.openpty()
+    environ = {**os.environ, "WSDIAG_LANG": "en", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsdiag"], stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        time.sleep(0.5)  # the terminal is switched after the prompt
+        long_line = "recv data before handshake. Buffer:" + SEED_HEX[:-4] + "613a6220".join([""] * 1000)
+        for start in range(0, len(long_line), 1000):
+            os.write(master, long_line[start : start + 1000].encode())
+            time.sleep(0.02)
+        os.write(master, b"\nErrorx\x7f package. package_length=false\n\x04")
+        out, _ = process.communicate(timeout=30)
+    os.close(master)
+    os.close(slave)
+    assert process.returncode == 1
+    assert b"listener-ws-scheme" in out
+    assert b"Error package" in out
+    assert b"4" in out.split(b"Workerman's buffer in hex, ")[1][:5]
+
+
+def test_no_standard_input_at_all() -> None:
+    environ = {**os.environ, "WSDIAG_LANG": "en", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m wsdiag <&-"], capture_output=True, text=True, env=environ
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -84,7 +84,7 @@ def diagnose(**options: Any) -> None:
             from wsdiag.following import follow
 
             return follow(files, console)
-        if not files and sys.stdin.isatty():
+        if not files and sys.stdin is not None and sys.stdin.isatty():
             click.echo(console.words.text("interface", "paste-prompt"), err=True)
         report = read_all(files or ("-",), keylog=options["keylog"])
         deliver(report, options, console)

@@ -3,7 +3,6 @@
 It stands apart from the other commands because it must start fast: nothing here imports more than it needs.
 """
 
-import sys
 from collections.abc import Sequence
 
 from wsdiag.console import EXIT_CODES, Console
@@ -41,7 +40,9 @@ def read(dumps: Sequence[str]) -> Report:
     """
     texts = list(dumps) or ["-"]
     if texts == ["-"]:
-        data = sys.stdin.buffer.read(MAX_DUMP + 1)
+        from wsdiag.intake.typed import standard_input
+
+        data = standard_input().read(MAX_DUMP + 1)
         if len(data) > MAX_DUMP:
             raise WsdiagError("input-too-large", limit=MAX_DUMP)
         if not data.strip():

@@ -3,7 +3,6 @@
 Formats are read in `intake`, the story is told in `verdict`.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from io import BufferedReader
@@ -12,6 +11,7 @@ from typing import BinaryIO, cast
 
 from wsdiag.diagnosis import diagnose_evidence
 from wsdiag.intake.recognise import HEAD, recognise
+from wsdiag.intake.typed import standard_input
 from wsdiag.model import CaptureSummary, Connection, Evidence, Input, LogLine, Note, Pairing, Report, WsdiagError
 from wsdiag.record import NamedTuple
 
@@ -41,7 +41,7 @@ def read_all(sources: Sequence[str], keylog: str | None = None) -> Report:
 def opened(source: str) -> BinaryIO:
     """The file, opened for reading bytes; what is wrong with it is one clear error."""
     if source == "-":
-        return sys.stdin.buffer
+        return standard_input()
     path = Path(source)
     try:
         if path.is_dir():

@@ -11,7 +11,7 @@ from wsdiag.inputs import read_all
 
 def pasted(console: Console) -> int:
     """Read the paste and print the report; returns the exit code."""
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         print(console.words.text("interface", "paste-prompt"), file=sys.stderr)
     report = read_all(("-",))
     console.report(report)
