@@ -42,7 +42,8 @@ def told(dumps: list[Dump], data: bytes) -> bool:
         return False
     dump = dumps[0]
     names = {note.name for note in dump.notes}
-    said = bool(names & {"dump-ambiguous", "dump-escaped-twice"})
+    # Random bytes can be a packet; then its payload is given, and that is said.
+    said = bool(names & {"dump-ambiguous", "dump-escaped-twice", "dump-packets"})
     return dump.data == data or (dump.cut and data.startswith(dump.data)) or said
 
 

@@ -144,7 +144,7 @@ def _between(text: Text, line: int, column: int, last: int, stop: int) -> list[s
 
 def _may_be_longer(text: Text, found: list[Dump], certain: bool) -> bool:
     """True when only pieces of one dump may have been found: hex digits in base64, escapes up to a blank."""
-    if found and _unquoted(text, found[0]) and not text[found[0].first][: found[0].start].strip():
+    if found and _unquoted(text, found[0]) and len(text[found[0].first][: found[0].start].split()) < 2:
         return True
     return not certain and all(_bare(dump) or _unquoted(text, dump) for dump in found)
 

@@ -65,11 +65,15 @@ def read_sized(text: Text, line: int, column: int, strict: bool) -> Dump | None:
         return None
     for match in places(_SIZED, text[line], column):
         size = int(match.group("dump") or match.group("serialized"))
+        if strict and line <= text.passed.get("sized", -1):
+            return None
         found = _sized(text, line, match.end(), size)
         if found is None:
             continue
         data, last, stop, missing, note = found
         if (strict and weight(data) != KNOWN) or (not strict and len(data) < _FEWEST):
+            if last > line:
+                text.passed["sized"] = last
             continue
         notes = (note,) if note else ()
         if missing:

@@ -20,6 +20,8 @@ def read_base64(text: Text, line: int, column: int, strict: bool) -> Dump | None
     if not strict:
         pattern = rf"(?<![A-Za-z0-9+/_=-])((?:data:[\w./+-]{{0,64}};base64,)?)({_BASE64}{{4,}}+={{0,2}})"
     for match in places(pattern, content, column):
+        if line <= text.passed.get("base64", -1) and strict:
+            return None
         pieces, rows, last, stop = [match.group(2)], [(0, line)], line, match.end()
         while blank(content, stop) and not pieces[-1].endswith("=") and last + 1 < len(text):
             more = rx(rf"{_BASE64}{{2,}}+={{0,2}}").fullmatch(text.body(last + 1).strip())
@@ -47,6 +49,8 @@ def read_base64(text: Text, line: int, column: int, strict: bool) -> Dump | None
         known = weight(data)
         if strict:
             if known != KNOWN:
+                if last > line:
+                    text.passed["base64"] = last
                 continue
         elif known < FRAMES and not (known == TEXT and len(data) > 8) and not _surely_base64(match.group(), pieces):
             continue
@@ -114,6 +118,8 @@ def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None
     """Base32 (RFC 4648 section 6), over lines; in free text only what decodes to something known."""
     content = text[line]
     for match in places(r"(?<![A-Za-z0-9+/_=])([A-Z2-7]{8,}+)(={0,6})(?![A-Za-z0-9+/_])", content, column):
+        if strict and line <= text.passed.get("base32", -1):
+            return None
         digits, padding, last, stop = match.group(1), match.group(2), line, match.end()
         rows, wide = [(0, line)], len(match.group(1))
         while not padding and blank(text[last], stop) and last + 1 < len(text):
@@ -130,6 +136,8 @@ def read_base32(text: Text, line: int, column: int, strict: bool) -> Dump | None
         alone = blank(content, 0, match.start()) and blank(text[last], stop) and rx(r"[2-7]").search(digits)
         if known == KNOWN or (not strict and (known >= FRAMES or padding or alone)):
             return inline(text, line, match.start(), stop, data, "base32", last=last, rows=rows)
+        if last > line:
+            text.passed["base32"] = last
     return None
 
 
@@ -183,6 +191,8 @@ def _percent(run: str) -> bytes:
 def read_quoted_printable(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """Quoted-printable (RFC 2045 section 6.7): `=0D=0A`, lines that end in `=` go on."""
     content = text[line]
+    if strict and line <= text.passed.get("quoted-printable", -1):
+        return None
     if column or rx(r"=[0-9A-F]{2}.*=(?:[0-9A-F]{2}|$)").search(content) is None:
         return None
     last, pieces, rows, size = line, list[bytes](), list[tuple[int, int]](), 0
@@ -209,6 +219,8 @@ def read_quoted_printable(text: Text, line: int, column: int, strict: bool) -> D
     data = b"".join(pieces)
     if weight(data) == KNOWN or (not strict and len(pieces) and rx(r"=[0-9A-F]{2}").search(content)):
         return inline(text, line, start, len(text[last]), data, "quoted-printable", last=last, rows=rows)
+    if last > line:
+        text.passed["quoted-printable"] = last
     return None
 
 

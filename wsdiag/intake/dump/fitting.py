@@ -34,6 +34,10 @@ class Solution(NamedTuple):
     rival: str = ""  # another form that fits as well
 
 
+# Groups of two letters that a gutter of 16 characters can hold.
+MOST_IN_GUTTER = 5
+
+
 def solve(block: Block) -> Solution | None:
     """The form and base under which the rows are as long as their offsets say; the first best of all."""
     best: Solution | None = None
@@ -143,7 +147,7 @@ def _choose(
         total += len(cell.data)
         sums.append(total)
     if need is not None:
-        if form is CHARACTERS and total < need <= total + 16 and need == width:
+        if form is CHARACTERS and total < need <= 16:
             missing = need - total  # blanks at the end of a row that were trimmed
             return [*found, *[Cell(b" ", found[-1].stop)] * missing], need
         for count, size in enumerate(sums, 1):
@@ -177,4 +181,5 @@ def _gutter_starts(form: Form, rest: str, found: list[Cell], count: int) -> bool
     if form is not HEX:
         return form is CHARACTERS and all(cell.data == b" " for cell in found[count:])  # hexdump pads its last row
     gutter = rest[found[count - 1].stop :]
-    return gutter[:2] in ("  ", " |", " >", "\t") or fits_gutter(gutter, b"".join(cell.data for cell in found[:count]))
+    sign = gutter.lstrip()[:1] in ("|", ">") or (gutter[:2] in ("  ", "\t") and len(found) - count <= MOST_IN_GUTTER)
+    return sign or fits_gutter(gutter, b"".join(cell.data for cell in found[:count]))

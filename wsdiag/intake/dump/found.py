@@ -50,8 +50,9 @@ class Text:
         self.lines = lines
         self._cleaned: dict[int, str] = {}
         self._columns: dict[int, int] = {}
-        # The last line of a run of hex over several lines that is no dump: its lines are not tried one by one again.
-        self.passed = -1
+        # By reader, the last line of what went on over several lines and is no dump after all: its lines are not tried
+        # one by one again.
+        self.passed: dict[str, int] = {}
         # The last line that is no row of a dump, and the line after it: the same two are not looked at again.
         self.refused: tuple[str, str] | None = None
 

@@ -14,6 +14,8 @@ from wsdiag.model import Gap, Note
 MOST_SQUEEZED = 1 << 22
 # The form is decided on this many rows, so that numbers in a log cost little; then the rest is read in that form.
 FIRST_ROWS = 6
+# Then so many times as many while they fit, and so on: what is read in vain stays within this many times the rest.
+GROWTH = 16
 
 
 def read_grid(text: Text, line: int, strict: bool) -> Dump | None:
@@ -34,11 +36,14 @@ def read_grid(text: Text, line: int, strict: bool) -> Dump | None:
         solution = solve(block)
         if solution is None:
             continue
-        if len(block.rows) == FIRST_ROWS and solution.good > 1:
-            whole = block_of(text, row, len(text))
+        most = FIRST_ROWS
+        while len(block.rows) == most and solution.good > 1:
+            most *= GROWTH
+            whole = block_of(text, row, most)
             longer = fit(whole, solution.form, solution.base)
-            if longer is not None:
-                block, solution = whole, longer._replace(rival=solution.rival)
+            if longer is None:
+                break
+            block, solution = whole, longer._replace(rival=solution.rival)
         dump = _dump(text, block, solution, strict)
         if dump is not None and (best is None or solution.good > best[0]):
             best = (solution.good, dump)

@@ -84,6 +84,8 @@ def _tcp(dump: Dump, at: int, layers: str) -> Packet | None:
         return None
     start = min(tcp + size, len(data))
     ports = int.from_bytes(data[tcp : tcp + 2], "big"), int.from_bytes(data[tcp + 2 : tcp + 4], "big")
+    if not all(ports) or total < header + size:
+        return None
     seq = int.from_bytes(data[tcp + 4 : tcp + 8], "big")
     missing = max(0, stop - max(len(data), tcp + size))
     return Packet(

@@ -45,7 +45,7 @@ _FEWEST_DIGITS = 8
 def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """The first run of hex from this column on that is taken for bytes."""
     content = text[line]
-    if (strict and line <= text.passed and column == 0) or is_dissection(text, line):
+    if (strict and line <= text.passed.get("run", -1) and column == 0) or is_dissection(text, line):
         return None
     # A line of digits is one run, and the plain pattern compiles much faster.
     plain = column == 0 and content.isalnum() and is_hex(content)
@@ -189,7 +189,7 @@ def _groups(text: Text, line: int, match: re.Match[str], tokens: list[str], stri
     if _is_header_row(match.group()):
         return None
     if strict and not _groups_count(text, line, match, bytes(data), tokens):
-        text.passed = max(text.passed, last if last > line else -1)
+        text.passed["run"] = max(text.passed.get("run", -1), last if last > line else -1)
         return None
     if rx(_ELLIPSIS).match(content, stop):
         notes, cut = (*notes, cut_note(None)), True
@@ -273,7 +273,7 @@ def _plain(
         cut = True
         notes = (*notes, cut_note(None))
     if strict and not _plain_counts(text, line, start, first_stop, data, last - line):
-        text.passed = max(text.passed, last if last > line else -1)
+        text.passed["run"] = max(text.passed.get("run", -1), last if last > line else -1)
         return None
     if not data:
         return None

@@ -1,5 +1,5 @@
-"""What terminals and editors make of raw bytes: caret notation, CP437 glyphs, control characters, U+FFFD; encodings that
-are made for transport are left to `encodings`.
+"""What terminals and editors make of raw bytes: caret notation, CP437 glyphs, control characters, U+FFFD; encodings
+that are made for transport are left to `encodings`.
 """
 
 from wsdiag.intake.dump.escapes import REPLACEMENT
@@ -13,7 +13,7 @@ _CARET = r"(?:M-\^[@-_?]|M-[ -~]|\^[@-_?])"
 def read_caret(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     """`cat -v`, `less` and shells: `^V^C^A`, `M-^A`; lines that end in `^M$` (cat -A) or `^M` are lines of text."""
     content = text[line]
-    if "^" not in content and "M-" not in content:
+    if ("^" not in content and "M-" not in content) or (strict and line <= text.passed.get("caret", -1)):
         return None
     body = text.body(line)
     start = len(content) - len(body)
@@ -51,6 +51,7 @@ def _cat_lines(text: Text, line: int, start: int, strict: bool) -> Dump | None:
         last += 1
     data = bytes(out)
     if strict and weight(data) != KNOWN:
+        text.passed["caret"] = last - 1
         return None
     return inline(text, line, start, len(text[last - 1]), data, "caret", last=last - 1, rows=rows)
 
