@@ -37,7 +37,7 @@ def _from_terminal(number: int) -> bytes:
         return sys.stdin.buffer.read()
     before = termios.tcgetattr(number)
     raw = termios.tcgetattr(number)
-    raw[3] &= ~termios.ICANON
+    raw[3] &= ~(termios.ICANON | termios.ECHOCTL)  # no "^D" in front of the answer
     raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
     typed = bytearray()
     try:
@@ -50,6 +50,8 @@ def _from_terminal(number: int) -> bytes:
                 return bytes(typed)
     finally:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
+        if typed and not typed.endswith(b"\n"):
+            print(file=sys.stderr)  # the answer begins on a line of its own
 
 
 def _type(typed: bytearray, piece: bytes) -> None:
