@@ -146,7 +146,7 @@ def test_a_cut_is_said(name: str) -> None:
         ("Uint8Array(16)", "javascript-object"),
         ("[]uint8 len: 64, cap: 512", "go-slice"),
         ("System.Byte[]", "dotnet-array"),
-        ("got <Buffer >", "<Buffer >"),
+        ("got <Buffer >", "node-buffer"),
     ],
 )
 def test_a_form_without_data_is_named(text: str, form: str) -> None:

@@ -221,7 +221,7 @@ def _dump(text: Text, line: int, start: int, kind: str, content: str, found: _Li
 
 def _empty(text: Text, line: int, start: int, kind: str, found: _List) -> Dump | None:
     if kind == "buffer" and found.closed:
-        return inline(text, line, start, found.stop, b"", "node-buffer", (Note("dump-no-data", {"form": "<Buffer >"}),))
+        return inline(text, line, start, found.stop, b"", "node-buffer", (Note("dump-no-data", {"form": "node-buffer", "text": "<Buffer >"}),))
     return None
 
 
