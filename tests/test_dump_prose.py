@@ -39,6 +39,10 @@ NO_DUMPS = (
     "00:00:01 1234 5678 9abc def0 is the serial number",
     "^C^C pressed twice; x^2 + y^2; M-x butterfly",
     "50% of A%20B and 100%25 done=AB=CD",
+    "  pubkey: <Buffer 30 82 01 22 30 0d 06 09 2a 86 48 86 f7 0d 01 01 01 05 00 03 82 01 0f ... 244 more bytes>,",
+    "0043 0068 ; [.1FD7.0020.0007] # CH\n004E 0067 ; [.2052.0020.0007] # NG\n0050 0068 ; [.2053.0020] # PH",
+    "conn.Write([]byte{1}); const key = new Uint8Array([1, 0, 1])",
+    'print <<"PACKLIST_WARNING";',
 )
 
 

@@ -187,7 +187,9 @@ def _acceptable(block: Block, solution: Solution, data: bytes, shown: bool, stri
         # One row, no gutter: offset zero, and bytes that are something.
         return len(first.label) >= 4 and not int(first.label, 16) and weight(data) > NOTHING and len(data) >= 4
     if solution.form is HEX:
-        return len(first.label) >= 4
+        words = any(len(cell.data) > 1 for cell in solution.cells[0])
+        # Tables of code points have four digits; hexdump, od and xxd have six or more in front of words.
+        return len(first.label) >= 6 or first.style != "" or (len(first.label) >= 4 and not words)
     return len(first.label) in (6, 7, 8) or weight(data) == KNOWN
 
 

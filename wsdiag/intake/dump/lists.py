@@ -4,12 +4,12 @@ one line or many; hex without brackets is left to `runs`, quoted text to `quoted
 
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
-from wsdiag.intake.dump.plausible import KNOWN, NOTHING, weight
+from wsdiag.intake.dump.plausible import DER, FRAMES, KNOWN, NOTHING, weight
 from wsdiag.model import Note
 from wsdiag.record import NamedTuple
 
 _OPENER = (
-    r"(?P<buffer><Buffer(?: |>))"
+    r"(?P<buffer><Buffer )"
     r"|(?P<contents>\[Uint8Contents\]: <)"
     r"|(?P<binary><<)(?=[ \t]*(?:\d|0x|16#|\"|>>|$))"
     r"|(?P<bracket>[\[{(])(?=[ \t]*(?:[\"']?(?:0[xX][0-9a-fA-F]|-?\d{1,3}\b|[0-9a-fA-F]{2}\b)|\((?:byte|char)|'|$))"
@@ -41,6 +41,9 @@ _NAMED = (
     (r"\bBuffer\.from\($", "buffer-json"),
 )
 _LOOK_BACK = 96
+# Names that stand in sources as well as in output; a few bytes there are somebody's constant.
+_IN_SOURCES = frozenset(("go-bytes", "c-array", "java-array", "uint8array", "buffer-json", "rust-list"))
+_FEWEST_IN_SOURCE = 8
 # A list over more lines than this is no dump that anybody pasted.
 MOST_ITEMS = 1 << 24
 
@@ -196,6 +199,10 @@ def _dump(text: Text, line: int, start: int, kind: str, content: str, found: _Li
         return None
     if strict and not named and not _list_counts(found, values, kind, known):
         return None
+    if strict and (named in _IN_SOURCES and known < FRAMES and len(values) < _FEWEST_IN_SOURCE):
+        return None
+    if strict and values.startswith(DER):
+        return None  # Node prints certificates and their keys so, inside TLS errors
     missing = found.missing
     if declared > len(values):
         missing = missing or declared - len(values)
@@ -221,7 +228,15 @@ def _dump(text: Text, line: int, start: int, kind: str, content: str, found: _Li
 
 def _empty(text: Text, line: int, start: int, kind: str, found: _List) -> Dump | None:
     if kind == "buffer" and found.closed:
-        return inline(text, line, start, found.stop, b"", "node-buffer", (Note("dump-no-data", {"form": "node-buffer", "text": "<Buffer >"}),))
+        return inline(
+            text,
+            line,
+            start,
+            found.stop,
+            b"",
+            "node-buffer",
+            (Note("dump-no-data", {"form": "node-buffer", "text": "<Buffer >"}),),
+        )
     return None
 
 

@@ -2,6 +2,8 @@
 ambiguous dump. What the bytes are in full is left to `wsdiag.wire`.
 """
 
+# The start of an X.509 certificate or key: a sequence of 256 bytes or more.
+DER = b"\x30\x82"
 NOTHING, TEXT, FRAMES, KNOWN = 0, 1, 2, 3
 
 _STARTS = (
@@ -37,7 +39,7 @@ def weight(data: bytes) -> int:
         return KNOWN
     if data[:1] == b"\x10" and (b"MQTT" in data[2:8] or b"MQIsdp" in data[2:10]):
         return KNOWN
-    if _PIECE <= len(data) <= max(map(len, _STARTS)) and any(start.startswith(data) for start in _STARTS):
+    if _PIECE <= len(data.strip()) <= max(map(len, _STARTS)) and any(start.startswith(data) for start in _STARTS):
         return KNOWN
     if tiles_frames(data):
         return FRAMES

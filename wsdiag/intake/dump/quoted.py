@@ -213,6 +213,8 @@ def _counts(text: Text, line: int, start: int, literal: _Literal, plain: Plain, 
         return is_bytes or plain.escapes > 0 or (alone and literal.closed and not encoded)
     if not literal.closed:
         return False
+    if literal.prefix == "<<" and text[literal.last][literal.stop : literal.stop + 1] not in (">", ",", "/"):
+        return False  # a here-document of Perl or a shell
     binary = any(byte < 9 or byte > 126 for byte in plain.data)
     if is_bytes:
         return (binary and len(plain.data) >= 2) or (known >= TEXT and len(plain.data) >= 16)

@@ -7,7 +7,7 @@ import re
 from wsdiag.intake.dump.clean import is_hex
 from wsdiag.intake.dump.dissection import is_dissection
 from wsdiag.intake.dump.found import Dump, Text, blank, cut_note, inline, places, rx
-from wsdiag.intake.dump.plausible import FRAMES, KNOWN, NOTHING, TEXT, weight
+from wsdiag.intake.dump.plausible import DER, FRAMES, KNOWN, NOTHING, TEXT, weight
 from wsdiag.model import Note
 
 _GROUP = r"(?:0[xX])?[0-9a-fA-F]{2,}+(?![0-9A-Za-z])"
@@ -40,6 +40,8 @@ _GLUED = (
 # Unintroduced groups: fewer are dates, times and MAC addresses.
 _FEWEST_GROUPS = 7
 _FEWEST_DIGITS = 8
+# Digits of a line of wrapped hex; a column of shorter numbers is a table.
+_FEWEST_WRAPPED = 16
 
 
 def read_run(text: Text, line: int, column: int, strict: bool) -> Dump | None:
@@ -207,12 +209,14 @@ def _groups_count(text: Text, line: int, match: re.Match[str], data: bytes, toke
     """True when groups in free text are bytes: introduced, known, or alone on their lines and no address."""
     trusted, introduced = _introduction(text[line], match.start())
     known = weight(data)
+    if data.startswith(DER):
+        return False
     if introduced and (known > NOTHING or (trusted and len(data) not in (*_HASHES, 6, 8))):
         return len(data) >= 4 or (trusted and known >= FRAMES)
     if known == KNOWN:
         return len(tokens) >= _FEWEST_GROUPS or (" " in match.group() and len(tokens) >= 4 and len(tokens[0]) == 2)
     alone = blank(text[line], text.column(line), match.start())
-    return alone and known >= TEXT and len(data) >= _FEWEST_GROUPS and " " in match.group()
+    return alone and known >= TEXT and len(data) >= _FEWEST_GROUPS and " " in match.group() and len(tokens[0]) == 2
 
 
 def _introduction(content: str, start: int) -> tuple[bool, bool]:
@@ -336,11 +340,13 @@ def _plain_counts(text: Text, line: int, start: int, stop: int, data: bytes, mor
     if known == KNOWN:
         return len(data) * 2 >= _FEWEST_DIGITS
     trusted, introduced = _introduction(text[line], start)
+    if data.startswith(DER):
+        return False
     if introduced and known >= TEXT and len(data) >= 4:
         return True
     if trusted:
         return len(data) >= 4 and len(data) not in _HASHES
-    alone = more_lines > 0 or _alone(text, line, start, stop)
+    alone = _alone(text, line, start, stop) if more_lines == 0 else stop - start >= _FEWEST_WRAPPED
     if known == FRAMES:
         return alone and len(data) not in _HASHES and len(data) >= 6
     return alone and known == TEXT and len(data) >= _FEWEST_DIGITS

@@ -118,8 +118,9 @@ def read_raw(text: Text, line: int, column: int, strict: bool) -> Dump | None:
     if match is None and content.count(chr(REPLACEMENT)) >= _MOST_REPLACED:
         count = content.count(chr(REPLACEMENT), column)
         at = content.find(chr(REPLACEMENT), column)
-        if not count:
+        if not count or "raw" in text.passed:
             return None
+        text.passed["raw"] = line  # said once for a text: a picture in it has many such lines
         notes: tuple[Note, ...] = (Note("dump-replaced", {"count": count}),)
         return inline(text, line, at, len(content), b"", "raw-text", notes, lossy=True)
     if match is None:
