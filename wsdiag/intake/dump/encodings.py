@@ -196,9 +196,11 @@ def read_quoted_printable(text: Text, line: int, column: int, strict: bool) -> D
     if column or rx(r"=[0-9A-F]{2}.*=(?:[0-9A-F]{2}|$)").search(content) is None:
         return None
     last, pieces, rows, size = line, list[bytes](), list[tuple[int, int]](), 0
+    # A ">" at the start of a line is a quote only if the first line is quoted as well.
+    shown = text.body if text.column(line) else text.__getitem__
     start = len(content) - len(text.body(line))
     while True:
-        body = text.body(last)
+        body = shown(last)
         soft = body.rstrip().endswith("=")
         body = body.rstrip()[:-1] if soft else body
         piece = _equals(body)
@@ -207,7 +209,7 @@ def read_quoted_printable(text: Text, line: int, column: int, strict: bool) -> D
         rows.append((size, last))
         pieces.append(piece)
         size += len(piece)
-        following = text.body(last + 1) if last + 1 < len(text) else ""
+        following = shown(last + 1) if last + 1 < len(text) else ""
         if not soft and not (size and rx(r"=[0-9A-F]{2}").search(following)):
             break
         if not soft:

@@ -67,6 +67,8 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
     # Python's pprint changes the quotes from piece to piece.
     join = rx(rf"[ \t]*[+.]?[ \t]*{letter}({quote if not letter else '[' + chr(34) + chr(39) + ']'})")
     at = start
+    first_body = text.body(line)
+    grouped = content[:start].rstrip("bB\"'").endswith(("(", "["))
     while True:
         match = body.match(content, at)
         inner = match.group()[:LONGEST_LITERAL] if match else ""
@@ -88,10 +90,13 @@ def _literal(text: Text, line: int, start: int, prefix: str, quote: str) -> _Lit
             at, quote = following.end(), following.group(1)
             body = rx(_BODY[quote])
             continue
-        if rx(r"[ \t]*[+.\\]?[ \t]*$").match(content, stop) and line + 1 < len(text):
+        ending = rx(r"[ \t]*([+.\\]?)[ \t]*$").match(content, stop)
+        if ending and line + 1 < len(text):
             body_text = text.body(line + 1)
             opener = join.match(body_text)
-            if opener:
+            deeper = len(body_text) - len(body_text.lstrip()) > len(first_body) - len(first_body.lstrip())
+            # Two literals below each other at the same depth are two lines of a log.
+            if opener and (ending.group(1) or opener.group().strip()[:1] in "+." or deeper or grouped):
                 line += 1
                 content = _unchanged(text, line, 1)
                 quote = opener.group(1)
