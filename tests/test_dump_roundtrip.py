@@ -87,7 +87,9 @@ def test_any_bytes_come_back(name: str, data: bytes) -> None:
         return
     if name in MOSTLY_TEXT and sum(32 <= byte < 127 for byte in data) > len(data) // 2:
         return
-    assert told(decode_dump(WRITERS[name](data), "argument"), data)
+    dumps = decoded(WRITERS[name](data))
+    # Base64 of few different bytes may be a word: it is refused then, not guessed.
+    assert told(dumps, data) or (not dumps and name in DEGENERATE)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS.keys() - TEXT_ONLY - DEGENERATE - MOSTLY_TEXT))
