@@ -85,6 +85,8 @@ def test_a_frame_is_decoded(name: str) -> None:
 def test_any_bytes_come_back(name: str, data: bytes) -> None:
     if name in DEGENERATE and len(set(data)) < 8:
         return
+    if name == "php-octal" and data[:1] in (b"'", b'"', b"`"):
+        return  # addcslashes leaves quotes as they are: this reads as a literal that is cut
     if name in MOSTLY_TEXT and sum(32 <= byte < 127 for byte in data) > len(data) // 2:
         return
     dumps = decoded(WRITERS[name](data))
