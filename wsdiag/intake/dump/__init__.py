@@ -146,7 +146,11 @@ def _may_be_longer(text: Text, found: list[Dump], certain: bool) -> bool:
     """True when only pieces of one dump may have been found: hex digits in base64, escapes up to a blank."""
     if found and _unquoted(text, found[0]) and len(text[found[0].first][: found[0].start].split()) < 2:
         return True
-    return not certain and all(_bare(dump) or _unquoted(text, dump) for dump in found)
+    if certain:
+        return False
+    size = sum(len(text[index]) for index in range(len(text)))
+    small = 2 * _covered(text, found) < size  # a literal that is not closed, in the middle of something else
+    return all(_bare(dump) or _unquoted(text, dump) or (dump.cut and small) for dump in found)
 
 
 def _overlaps(dump: Dump, others: list[Dump]) -> bool:
