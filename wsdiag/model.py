@@ -387,6 +387,7 @@ class Connection(NamedTuple):
     notes: tuple[Note, ...] = ()
     frames_only: bool = False  # the evidence is nothing but frames of a connection that was open already
     tls: Tls | None = None  # set when the streams hold what was said inside TLS
+    notation: str = ""  # of a dump: how its bytes were written ("hex", "xxd", "node-buffer" …)
 
     def stream(self, side: Side) -> Stream:
         """The bytes that this side sent."""

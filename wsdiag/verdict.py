@@ -26,7 +26,7 @@ from wsdiag.model import (
 from wsdiag.ranking import STRAYS, SYMPTOM, explained, is_cause, part, primary_of, rank, verdict_of
 from wsdiag.record import TYPE_CHECKING
 from wsdiag.rules import Cause, catalogue
-from wsdiag.rules.situation import accepted
+from wsdiag.rules.situation import accepted, alone_in_hex
 from wsdiag.rules.story import Story, contradictions, retell
 from wsdiag.steps import step
 
@@ -63,7 +63,9 @@ def _weighed(exchange: Exchange, cause: Cause, certainty: Certainty, hit: Hit) -
     transport, response = exchange.connection.transport, exchange.response
     whole = response is not None and response.head.complete
     unanswered = transport is not None and transport.closer is None and not whole
-    return found._replace(certainty="possible") if cause.forgiven and unanswered else found
+    # Bare hexadecimal does not tell what it reached: what is at the wrong door is a question, not a finding.
+    homeless = alone_in_hex(exchange) and found.code[2] == "2"
+    return found._replace(certainty="possible") if homeless or (cause.forgiven and unanswered) else found
 
 
 def _has(findings: Iterable[Finding], name: str) -> bool:

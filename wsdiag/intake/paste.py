@@ -39,8 +39,7 @@ class Talk(NamedTuple):
     side: Side
     stream: Stream
     first: int  # index of its first line, for keeping the order of the text
-    notes: tuple[Note, ...]
-    kind: str  # "dump" or "transcript"
+    notation: str = ""
 
 
 def read_lines(
@@ -94,7 +93,7 @@ def read_raw(stream: BinaryIO, source: str) -> Evidence:
         marks = (Mark(0, Origin(source)),)
         last = offset + len(piece) == len(data)
         stream_ = Stream(piece, marks, (), "cut" if cut and last else "open", True, True, len(piece))
-        talks.append(Talk(_side_of(piece), stream_, 0, (), "dump"))
+        talks.append(Talk(_side_of(piece), stream_, 0))
     return Evidence((Input(source, "dump", tuple(notes)),), tuple(pair(talks)))
 
 
@@ -129,7 +128,7 @@ def _talk(dump: Dump, context: Side | None = None) -> Talk:
     side = dump.side or _sure_side(dump.data) or context or _side_of(dump.data)
     ending: Ending = "cut" if dump.cut else "open"
     stream = Stream(dump.data, dump.marks, dump.gaps, ending, True, dump.from_start, len(dump.data))
-    return Talk(side, stream, dump.first, dump.notes, "dump")
+    return Talk(side, stream, dump.first, dump.notation)
 
 
 def _sure_side(data: bytes) -> Side | None:
@@ -159,13 +158,12 @@ def pair(talks: Sequence[Talk]) -> list[Connection]:
     """
     connections: list[Connection] = []
     opened: dict[Side, Stream] = {}
+    notation = ""
 
     def close() -> None:
         if opened:
-            unseen = Stream(seen=False)
-            connections.append(
-                Connection(len(connections), opened.get(CLIENT, unseen), opened.get(SERVER, unseen), "dump")
-            )
+            client, server = (opened.get(side, Stream(seen=False)) for side in (CLIENT, SERVER))
+            connections.append(Connection(len(connections), client, server, "dump", notation=notation))
             opened.clear()
 
     for talk in talks:
@@ -177,6 +175,7 @@ def pair(talks: Sequence[Talk]) -> list[Connection]:
         elif talk.side == CLIENT and opened and identify(talk.stream.data).kind in CLIENT_KINDS:
             close()
         opened[talk.side] = talk.stream
+        notation = talk.notation
     close()
     return connections
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from wsdiag.model import (
     CLIENT,
     SERVER,
+    ClientHello,
     Exchange,
     Foreign,
     Hit,
+    Http2Preface,
     Request,
     Response,
     Span,
@@ -19,6 +21,7 @@ from wsdiag.model import (
 from wsdiag.rules import declare, hit, rule
 from wsdiag.rules.evidence import first_text, is_health_check, is_noise_path
 from wsdiag.rules.situation import (
+    alone_in_hex,
     answered_by,
     attempt,
     first_element,
@@ -28,9 +31,11 @@ from wsdiag.rules.situation import (
     whole_server_silence,
 )
 
-declare(
-    "listener-ws-scheme",
+
+@rule(
     "WS201",
+    on=Exchange,
+    certainty="possible",
     blame="server",
     ref="Workerman manual, Worker::__construct; RFC 6455 section 4.2.1",
     masks=(
@@ -44,6 +49,17 @@ declare(
         "listener-wrong-protocol",
     ),
 )
+def listener_ws_scheme(exchange: Exchange) -> Iterator[Hit]:
+    """Bytes alone, in the very form in which Workerman prints what reached such a listener: a first thing to check.
+
+    Nothing in the bytes says so (a log line does, by the signature tables), and nothing of this is an accusation.
+    """
+    first = first_element(exchange, CLIENT)
+    opening = isinstance(first, (ClientHello, Foreign, Http2Preface, Request)) and not is_loose_text(first)
+    if alone_in_hex(exchange) and opening and attempt(exchange) is None:
+        yield hit(
+            Span(CLIENT, 0, 0), next_steps=("ask-server-log",), framework="workerman", scheme="ws", **port_of(exchange)
+        )
 
 
 @rule(

@@ -72,6 +72,12 @@ def server_ended(exchange: Exchange) -> str:
 LOOSE_TEXT = frozenset({"text", "json", "html"})
 
 
+def alone_in_hex(exchange: Exchange) -> bool:
+    """True for plain hexadecimal with nothing around it that tells who printed it, and why."""
+    connection = exchange.connection
+    return connection.kind == "dump" and connection.notation == "hex" and not connection.server.seen
+
+
 def is_loose_text(element: Element | None) -> bool:
     """True for readable bytes that are no protocol: a line of text, JSON, a warning; the peer may be anything."""
     return isinstance(element, Unknown) or (isinstance(element, Foreign) and element.protocol in LOOSE_TEXT)
