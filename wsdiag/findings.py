@@ -110,7 +110,8 @@ def _united(first: tuple[Place, ...], second: tuple[Place, ...]) -> tuple[Place,
 def candidates_of(findings: Sequence[Finding], questions: Iterable[tuple[str, Hit]]) -> list[Finding]:
     """The possible causes of every symptom that nothing explains, in the order an expert would check them."""
     causes = catalogue()
-    open_names = {found.name for found in findings if found.consequence_of is None}
+    # A warning is no question: what succeeded all the same needs no cause.
+    open_names = {found.name for found in findings if found.consequence_of is None and found.severity != "warning"}
     known = {found.name for found in findings}
     settled = any(is_cause(found, causes) for found in findings)
     added: dict[str, Finding] = {}

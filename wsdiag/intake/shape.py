@@ -27,7 +27,7 @@ from wsdiag.model import CLIENT, ClientHello
 
 MAX_COMPARED = 4000  # bytes of one direction: below every limit on requests that a rule could look at
 MANY_SYNS = 4  # more tries make no difference
-MANY_FRAMES = 2  # nor do more frames
+MANY_FRAMES = 3  # nor do more frames (the rules ask for one more than two)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SAMPLES = (b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")  # of RFC 6455 section 1.3
 _LEFT_OUT = b"\0"  # stands for a value that is left out; no compared byte is a NUL

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 IDLE_TO_BELIEVE = 1.5
 # An exception in a handler closes the connection within this time of the frame that raised it.
 CRASH_WITHIN = 0.5
+FIRST_WORDS = 2  # messages of a client that may have met an exception in the handler
 CLOSES = ("abnormal-closure", "server-error-close", "idle-timeout")
 # The smallest limits of servers are 64 KiB (Tornado 10 MiB, websockets 1 MiB, Workerman 10 MiB, Spring 64 KiB).
 LARGE_MESSAGE = 64 * 1024
@@ -255,6 +256,12 @@ def _cut_off(exchange: Exchange) -> bool:
     return not any(frame.opcode == 8 for frame in _frames(exchange))
 
 
+def _client_messages(exchange: Exchange) -> int:
+    """How many frames the client sent, kept or counted."""
+    tally = exchange.connection.tally
+    return tally.client_frames if tally is not None else sum(1 for _ in _frames(exchange, CLIENT))
+
+
 def _end(exchange: Exchange) -> Span:
     size = len(exchange.connection.server.data)
     return Span(SERVER, size, size)
@@ -281,11 +288,14 @@ def abnormal_closure(exchange: Exchange) -> Iterator[Hit]:
     else:
         candidates = ["idle-timeout", "server-error-close"]
     values: dict[str, Any] = {} if idle is None else {"seconds": round(idle, 1)}
-    # Many servers end a connection they are done with by a bare FIN; the client then sees 1006, but nobody failed.
+    # Many servers end a connection they are done with by a bare FIN; the client then sees 1006, but nobody failed. Only
+    # right after the client's first words is it what an exception in a handler looks like.
     certainty: Certainty = "certain" if reset else "possible"
+    early = _client_messages(exchange) <= FIRST_WORDS and idle is not None and idle < CRASH_WITHIN
     yield hit(
         _end(exchange),
         certainty=certainty,
+        severity=None if reset or early else "warning",
         variant="reset" if reset else "",
         candidates=tuple(candidates),
         **values,
