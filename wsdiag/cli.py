@@ -1,5 +1,6 @@
 """The commands: parse the options, call, print, exit. What they do lives elsewhere; click is imported only here."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,7 @@ def diagnose(**options: Any) -> None:
             return follow(files, console)
         if not files and sys.stdin is not None and sys.stdin.isatty():
             click.echo(console.words.text("interface", "paste-prompt"), err=True)
+        gc.disable()  # one report and the end: there are no cycles worth the search for them
         report = read_all(files or ("-",), keylog=options["keylog"])
         deliver(report, options, console)
         return EXIT_CODES[report.verdict]
