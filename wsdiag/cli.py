@@ -213,21 +213,14 @@ def schema() -> None:
 
 def deliver(report: Any, options: dict[str, Any], console: Console) -> None:
     """Write the report in the wanted form, to the file or to standard output."""
-    from wsdiag.output import text_of, write_file
-
     if options["quiet"] and not options["output"]:
         return
     if options["form"] == "text" and not options["output"]:
         console.report(report)
         return
-    # What goes to a file is meant to be kept or sent; on the terminal people see what they pasted.
-    shared = options["form"] in ("html", "markdown", "sarif") or bool(options["output"])
-    pieces = text_of(report, options["form"], console, redact=shared and not options["reveal"])
-    if options["output"]:
-        write_file(options["output"], pieces)
-    else:
-        for piece in pieces:
-            console.write(piece)
+    from wsdiag.output import send
+
+    send(report, options["form"], options["output"], console, reveal=options["reveal"])
 
 
 def _run(run: Any, options: dict[str, Any]) -> None:

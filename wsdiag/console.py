@@ -53,12 +53,7 @@ class Console:
 
     def write(self, text: str) -> None:
         """Print the text; characters that the terminal's encoding lacks become escapes."""
-        encoding = self.output.encoding or "utf-8"
-        try:
-            self.output.write(text)
-        except UnicodeEncodeError:
-            self.output.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        self.output.flush()
+        write(text, self.output)
 
     def report(self, report: Report, counted: Mapping[tuple[Verdict, str | None], int] | None = None) -> None:
         """Print the report for reading; `counted` as the renderer wants it."""
@@ -75,6 +70,16 @@ class Console:
                 counted=counted,
             )
         )
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Print the text at once; characters that the stream's encoding lacks become escapes."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
 
 
 def _wants_color(option: str, interactive: bool) -> bool:
@@ -118,6 +123,4 @@ def complain(error: WsdiagError, lang: str | None = None) -> None:
         chosen = words(language(lang, os.environ))
     except WsdiagError:
         chosen = words("en")
-    text = f"wsdiag: {chosen.error(error)}\n"
-    stream = sys.stderr
-    stream.write(text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"))
+    write(f"wsdiag: {chosen.error(error)}\n", sys.stderr)

@@ -17,8 +17,8 @@ from wsdiag.model import (
     Span,
     Values,
 )
-from wsdiag.ranking import is_cause, weight
-from wsdiag.rules import Cause, catalogue
+from wsdiag.ranking import weight
+from wsdiag.rules import Cause, catalogue, is_cause
 
 MAX_PLACES = 20  # of one finding; a capture may hold thousands, and `occurrences` counts them all
 # What a symptom knows that is also true of its causes.

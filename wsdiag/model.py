@@ -370,7 +370,7 @@ class Connection(NamedTuple):
 
     `kind` says what it was made of: "dump" (hex and the like), "transcript" (a head quoted in text), "capture",
     "har" or "probe". `frames` are notable frames after the bytes that were kept (each flawed one, the close frames);
-    `tally` counts all. `started` is True when the frames begin right at the start (the handshake was not captured).
+    `tally` counts all.
     """
 
     id: int
@@ -385,7 +385,6 @@ class Connection(NamedTuple):
     frames: tuple[Frame, ...] = ()
     tally: Tally | None = None
     notes: tuple[Note, ...] = ()
-    frames_only: bool = False  # the evidence is nothing but frames of a connection that was open already
     tls: Tls | None = None  # set when the streams hold what was said inside TLS
     notation: str = ""  # of a dump: how its bytes were written ("hex", "xxd", "node-buffer" …)
 

@@ -8,6 +8,18 @@ from wsdiag.console import Console
 from wsdiag.model import Report, WsdiagError
 
 
+def send(report: Report, form: str, path: str | None, console: Console, *, reveal: bool) -> None:
+    """Write the report in that form, to the file or to standard output, without its secrets where it will be shared."""
+    # What goes to a file is meant to be kept or sent; on the terminal people see what they pasted.
+    shared = form in ("html", "markdown", "sarif") or bool(path)
+    pieces = text_of(report, form, console, redact=shared and not reveal)
+    if path:
+        write_file(path, pieces)
+    else:
+        for piece in pieces:
+            console.write(piece)
+
+
 def text_of(report: Report, form: str, console: Console, *, redact: bool) -> Iterator[str]:
     """The report's text, in pieces (a page on 10,000 connections need not be in memory whole)."""
     if redact:

@@ -6,7 +6,7 @@ How hits become findings is left to `findings`, the whole story to `verdict`.
 from collections.abc import Sequence
 
 from wsdiag.model import Certainty, Finding, Severity, Verdict
-from wsdiag.rules import Cause, catalogue
+from wsdiag.rules import Cause, catalogue, is_cause
 
 CERTAINTIES: dict[Certainty, int] = {"certain": 0, "likely": 1, "possible": 2}
 SEVERITIES: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -27,11 +27,6 @@ CAUSE, SYMPTOM, CANDIDATE, WARNING, CONSEQUENCE, NOTE = range(6)
 def weight(found: Finding) -> tuple[int, int]:
     """How much a finding weighs; the smaller, the more."""
     return SEVERITIES[found.severity], CERTAINTIES[found.certainty]
-
-
-def is_cause(found: Finding, causes: dict[str, Cause]) -> bool:
-    """True for a root cause that may explain others: an error that is at least likely and no mere symptom."""
-    return found.severity == "error" and found.certainty != "possible" and not causes[found.name].symptom
 
 
 def explained(findings: Sequence[Finding]) -> list[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from wsdiag.console import EXIT_CODES, Console
+from wsdiag.console import EXIT_CODES, Console, write
 from wsdiag.diagnosis import diagnose_connection, diagnose_evidence
 from wsdiag.intake.survey import CaptureReading, Sighting, Survey
 from wsdiag.model import (
@@ -128,7 +128,6 @@ class _Run:
         self.kept: list[ConnectionReport] = []
         self.keys = _keys(asked.keylog)
         self.report: Report | None = None
-        self.write: Callable[[str], None] | None = None
         self.table: Any = None
         self.bar: Any = None
         self._lines: list[str] = []
@@ -207,15 +206,9 @@ class _Run:
             if not asked.quiet:
                 self._story(report)
         else:
-            from wsdiag.output import text_of, write_file
+            from wsdiag.output import send
 
-            shared = asked.form in ("html", "markdown", "sarif") or bool(asked.output)
-            pieces = text_of(report, asked.form, console, redact=shared and not asked.reveal)
-            if asked.output:
-                write_file(asked.output, pieces)
-            else:
-                for piece in pieces:
-                    console.write(piece)
+            send(report, asked.form, asked.output, console, reveal=asked.reveal)
         return EXIT_CODES[report.verdict]
 
     def _story(self, report: Report) -> None:
@@ -261,7 +254,7 @@ def _share(asked: Asked, source: str, path: str, run: "_Run", ports: frozenset[i
     form = "shared" if not asked.reveal else "copied"
     cut: dict[str, Value] = {"cut": shared.cut} if shared.cut else {}
     text = run.console.words.text("sniff", f"save.{form}", packets=shared.packets, path=path, **cut)
-    _teller(asked, run.console)(text)
+    _teller(asked)(text)
 
 
 def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
@@ -269,7 +262,7 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
     from wsdiag.intake.live import open_live
 
     words, console = run.console.words, run.console
-    tell = _teller(asked, console)
+    tell = _teller(asked)
     with open_live(asked.interface, tuple(sorted(asked.ports))) as live:
         saving = live.secure(asked.write)
         if live.user is not None:
@@ -322,14 +315,11 @@ def _live(asked: Asked, run: _Run, ports: frozenset[int] | None) -> None:
         )
 
 
-def _teller(asked: Asked, console: Console) -> Callable[[str], None]:
+def _teller(asked: Asked) -> Callable[[str], None]:
     """Remarks on the run go to standard error, so that they never mix with the report."""
 
     def tell(text: str) -> None:
         if not asked.quiet:
-            stream = sys.stderr
-            encoding = stream.encoding or "utf-8"
-            stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-            stream.flush()
+            write(text + "\n", sys.stderr)
 
     return tell

@@ -23,9 +23,9 @@ from wsdiag.model import (
     Values,
     Verdict,
 )
-from wsdiag.ranking import STRAYS, SYMPTOM, explained, is_cause, part, primary_of, rank, verdict_of
+from wsdiag.ranking import STRAYS, SYMPTOM, explained, part, primary_of, rank, verdict_of
 from wsdiag.record import TYPE_CHECKING
-from wsdiag.rules import Cause, catalogue
+from wsdiag.rules import Cause, catalogue, is_cause
 from wsdiag.rules.situation import accepted, alone_in_hex
 from wsdiag.rules.story import Story, contradictions, retell
 from wsdiag.steps import step

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # First bytes that only a server, or only a client, begins with.
 SERVER_KINDS = frozenset({"response"})
 CLIENT_KINDS = frozenset({"request", "proxy-v1", "proxy-v2", "http2"})
-# What a lone frame's dump is taken for: programs print what they received, and people ask when a server chokes on it.
-FRAME_SIDE: Side = CLIENT
 # A program that complains of bytes and shows them says whose they are: a client quotes what the server sent.
 SERVER_SAID = (
     "Expected HTTP/",

@@ -14,6 +14,7 @@ from wsdiag.model import (
     Candidate,
     Certainty,
     Exchange,
+    Finding,
     Hit,
     LineSpan,
     Severity,
@@ -150,6 +151,11 @@ def catalogue() -> dict[str, Cause]:
     """Every cause by name, in the order of declaration."""
     _load()
     return _causes
+
+
+def is_cause(found: Finding, causes: dict[str, Cause]) -> bool:
+    """True for a root cause that may explain others: an error that is at least likely and no mere symptom."""
+    return found.severity == "error" and found.certainty != "possible" and not causes[found.name].symptom
 
 
 def judge(exchange: Exchange) -> Iterator[tuple[Rule, Hit]]:

@@ -21,8 +21,6 @@ FIRST_WORDS = 2  # messages of a client that may have met an exception in the ha
 CLOSES = ("abnormal-closure", "server-error-close", "idle-timeout")
 # The smallest limits of servers are 64 KiB (Tornado 10 MiB, websockets 1 MiB, Workerman 10 MiB, Spring 64 KiB).
 LARGE_MESSAGE = 64 * 1024
-# A stream that is no frames at all breaks several rules at once; these are then only its echo.
-NOT_FRAMES = ("response-garbage-after",)
 
 
 def _frames(exchange: Exchange, side: Side | None = None) -> Iterator[Frame]:
@@ -47,10 +45,6 @@ def _flawed(exchange: Exchange, kind: str) -> Iterator[tuple[Frame, Flaw]]:
 
 def _is_text(frame: Frame) -> bool:
     return any(flaw.kind == "looks-like-text" for flaw in frame.flaws)
-
-
-def _blame(side: Side) -> dict[str, Any]:
-    return {"side": side}
 
 
 @rule("WS601", on=Exchange, blame="client", ref="RFC 6455 section 5.3", masks=(*CLOSES, "reserved-bits", "bad-opcode"))
@@ -94,7 +88,7 @@ def reserved_bits(exchange: Exchange) -> Iterator[Hit]:
                 Span(frame.span.side, frame.span.start, frame.span.start + 1),
                 blame=frame.span.side,
                 value=frame.rsv,
-                **_blame(frame.span.side),
+                side=frame.span.side,
             )
             return
 
@@ -114,7 +108,7 @@ def missing_extension_deflate(exchange: Exchange) -> Iterator[Hit]:
                 blame=frame.span.side,
                 variant="offered" if offered else "",
                 extension="permessage-deflate",
-                **_blame(frame.span.side),
+                side=frame.span.side,
             )
             return
 
@@ -124,7 +118,7 @@ def bad_opcode(exchange: Exchange) -> Iterator[Hit]:
     """An opcode that is not defined (3 to 7, 11 to 15)."""
     for frame, flaw in _flawed(exchange, "bad-opcode"):
         if not _is_text(frame):
-            yield hit(flaw.span, blame=frame.span.side, opcode=frame.opcode, **_blame(frame.span.side))
+            yield hit(flaw.span, blame=frame.span.side, opcode=frame.opcode, side=frame.span.side)
             return
 
 
@@ -142,7 +136,7 @@ def bad_control_frame(exchange: Exchange) -> Iterator[Hit]:
                     opcode=frame.opcode,
                     size=frame.length,
                     code=code,
-                    **_blame(frame.span.side),
+                    side=frame.span.side,
                 )
                 return
     for kind in ("continuation-without-start", "message-interrupted"):
@@ -158,7 +152,7 @@ def bad_control_frame(exchange: Exchange) -> Iterator[Hit]:
                     variant=kind,
                     opcode=frame.opcode,
                     size=frame.length,
-                    **_blame(frame.span.side),
+                    side=frame.span.side,
                 )
                 return
 
@@ -168,9 +162,7 @@ def invalid_utf8(exchange: Exchange) -> Iterator[Hit]:
     """A text message that is not UTF-8: binary data sent as text, or text in another encoding."""
     for frame, flaw in _flawed(exchange, "invalid-utf8"):
         if not _is_text(frame):
-            yield hit(
-                flaw.span, blame=frame.span.side, size=frame.length, detail=flaw.detail, **_blame(frame.span.side)
-            )
+            yield hit(flaw.span, blame=frame.span.side, size=frame.length, detail=flaw.detail, side=frame.span.side)
             return
 
 

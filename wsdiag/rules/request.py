@@ -53,10 +53,6 @@ FATAL_FLAWS = (
 COMMON_HEAD_LIMIT = 8 * 1024
 
 
-def _start_line(request: Request) -> Span:
-    return Span(CLIENT, request.span.start, request.head.span.start)
-
-
 @rule("WS301", on=Request, blame="client", ref=HANDSHAKE + " (1)", masks=REFUSALS, forgiven=True)
 def request_wrong_method(request: Request) -> Iterator[Hit]:
     """An upgrade must be asked for with GET."""

@@ -21,7 +21,7 @@ from wsdiag.model import (
 )
 from wsdiag.pattern import pattern
 from wsdiag.record import TYPE_CHECKING, NamedTuple
-from wsdiag.rules import Cause, catalogue, hit
+from wsdiag.rules import Cause, catalogue, hit, is_cause
 from wsdiag.rules.situation import accepted
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ SAID_MISSING = {
 }
 # Listener schemes of Workerman that are no WebSocket, and that still take a TCP connection.
 OTHER_SCHEMES = frozenset({"text", "frame", "tcp", "http", "ssl"})
-SERVER_CAUSES = ("2", "5", "6")
 
 
 class Story(NamedTuple):
@@ -141,7 +140,7 @@ def retell(story: Story, told: list[Finding]) -> list[tuple[Cause, Certainty, Hi
     found += _scheme_against_listener(story, causes)
     found += _upstream_unreachable(story, causes)
     found += _lost_on_the_way(story, causes)
-    if story.evidence.lines and not any(is_fault(each, causes) for each in told):
+    if story.evidence.lines and not any(is_cause(each, causes) for each in told):
         from wsdiag.rules.lifetime import timer_closes
 
         found += [(causes["idle-timeout"], "likely", each) for each in timer_closes(story.evidence.lines)]
@@ -182,11 +181,6 @@ def _nothing_but_ends(story: Story, causes: dict[str, Cause]) -> list[tuple[Caus
         names = ("closed-without-response", "plaintext-to-tls", "listener-ws-scheme", "origin-rejected")
     places = tuple(LineSpan(line.origin, 0, len(line.text), line.text) for line in lines)
     return [(causes[name], "possible", hit(*places, next_steps=("ask-server-log", "capture-whole"))) for name in names]
-
-
-def is_fault(found: Finding, causes: dict[str, Cause]) -> bool:
-    """True for a cause that a line names; a symptom leaves the question open."""
-    return found.severity == "error" and found.certainty != "possible" and not causes[found.name].symptom
 
 
 def _asked_ports(story: Story) -> set[Value]:
